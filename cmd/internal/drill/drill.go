@@ -44,6 +44,7 @@ type Result struct {
 	Bytes     int64         // of these messages
 	Took      time.Duration // from the first request to the last message at its place, without the comparison
 	Problems  int
+	Left      error // why the server still has the scratch user; nil = it was removed
 }
 
 // place is where a drill restores to.
@@ -55,7 +56,8 @@ type place interface {
 }
 
 // Run restores the newest state of a backup, compares it, and removes it. An error means that the
-// drill could not be carried out; problems of single items are in Result.Problems.
+// drill could not be carried out, a *ServerError that this is not the backup's fault; problems of single
+// items are in Result.Problems.
 func Run(ctx context.Context, f *repository.Found, o Options) (out Result, err error) {
 	d := &drill{Options: o, out: &out}
 	to := d.place()
@@ -63,7 +65,14 @@ func Run(ctx context.Context, f *repository.Found, o Options) (out Result, err e
 	if err != nil {
 		return out, err
 	}
-	defer func() { err = errors.Join(err, done()) }()
+	defer func() {
+		left := done()
+		if fault := new(ServerError); errors.As(left, &fault) {
+			out.Left = left
+			return
+		}
+		err = errors.Join(err, left)
+	}()
 	begun := o.Clock()
 	end, err := d.load(ctx, f)
 	if err != nil {

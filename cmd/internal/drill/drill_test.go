@@ -148,7 +148,7 @@ func TestCRCOfMailServer(t *testing.T) {
 	}
 	defer func() { _ = end() }()
 	f := d.sel.Folders[0]
-	d.compareCRC(f, f.From.CRC)
+	d.compareCRC(f, f.From.CRC, "files")
 	if len(p.list)+len(p.notes) > 0 {
 		t.Error(p)
 	}
@@ -157,8 +157,8 @@ func TestCRCOfMailServer(t *testing.T) {
 			f.From.Fields[i].Value.Str = "7"
 		}
 	}
-	d.compareCRC(f, f.From.CRC)
-	d.compareCRC(f, cyrus.NewCRC())
+	d.compareCRC(f, f.From.CRC, "files")
+	d.compareCRC(f, cyrus.NewCRC(), "files")
 	if len(p.notes) != 1 || len(p.list) != 1 {
 		t.Error(p)
 	}

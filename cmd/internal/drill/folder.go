@@ -6,9 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -94,7 +92,7 @@ func (d *directory) folder(ctx context.Context, root *os.Root, path string, f *r
 	}
 	d.lost(f, rest)
 	if d.out.Problems == before && len(d.missing) == missed {
-		d.compareCRC(f, crc)
+		d.compareCRC(f, crc, "files")
 	}
 	return nil
 }
@@ -147,33 +145,4 @@ func readMessage(dir *os.Root, name string) (guid cyrus.GUID, size int64, date t
 	sum := sha1.New()
 	size, err = io.Copy(sum, file)
 	return cyrus.GUID(sum.Sum(nil)), size, info.ModTime(), err
-}
-
-// compareCRC compares the CRC of the files with that of the backup's records, and with the last
-// one of the mail server.
-func (d *directory) compareCRC(f *restore.Folder, crc cyrus.CRC) {
-	if f.Merged {
-		return
-	}
-	if crc.Basic != f.From.CRC.Basic {
-		d.problem("%s: the CRC of the files is %d, that of the backup %d", f.Name, crc.Basic, f.From.CRC.Basic)
-		return
-	}
-	if theirs := reportedCRC(f.From.Fields); theirs != 0 && theirs != crc.Basic {
-		d.Note(fmt.Sprintf("%s: the CRC of the files is %d, and the mail server reported %d last: a sync has not ended, or its own CRC is wrong", f.Name, crc.Basic, theirs))
-	}
-}
-
-// reportedCRC returns the CRC that the mail server last sent; 0 = none.
-func reportedCRC(fields []dlist.Pair) uint32 {
-	for _, p := range fields {
-		if p.Key == "SYNC_CRC" {
-			n, err := dlist.ParseNum(p.Key, p.Value.Str, math.MaxUint32)
-			if err != nil {
-				return 0
-			}
-			return uint32(n)
-		}
-	}
-	return 0
 }

@@ -16,7 +16,7 @@ import (
 
 // compare asks the server for all that was restored.
 func (d *inServer) compare(ctx context.Context) error {
-	return d.Server.with(ctx, func(c *client.Client) error {
+	err := d.Server.with(ctx, func(c *client.Client) error {
 		u, err := c.GetUser(ctx, ScratchUser)
 		if err != nil {
 			return err
@@ -24,6 +24,9 @@ func (d *inServer) compare(ctx context.Context) error {
 		boxes := map[string]*cyrus.Mailbox{}
 		for _, m := range u.Mailboxes {
 			boxes[m.Name] = m
+		}
+		if m := boxes[scratchInbox]; m == nil || m.UniqueID != d.inbox {
+			return fmt.Errorf("%s: somebody has removed or replaced the user %s meanwhile", d.Server.Name, ScratchUser)
 		}
 		for _, f := range d.folders {
 			if of := (cyrus.Mailbox{Type: text(f.From.Fields, "MBOXTYPE")}); of.Intermediate() {
@@ -35,6 +38,9 @@ func (d *inServer) compare(ctx context.Context) error {
 				d.lost(f, f.Messages)
 				continue
 			}
+			if m.UniqueID != f.From.UniqueID {
+				return fmt.Errorf("%s: somebody has replaced the mailbox %s meanwhile", d.Server.Name, f.Name)
+			}
 			if err := d.mailbox(ctx, c, m, f); err != nil {
 				return fmt.Errorf("%s: %w", f.From.Name, err)
 			}
@@ -43,6 +49,17 @@ func (d *inServer) compare(ctx context.Context) error {
 		d.compareUser(u)
 		return nil
 	})
+	if d.unread != nil {
+		return err
+	}
+	return ofServer(ctx, err)
+}
+
+// message returns a record of the backup.
+func (d *inServer) message(ref restore.Ref) (*restore.Message, error) {
+	m, err := d.src.Message(ref)
+	d.unread = cmp.Or(d.unread, err)
+	return m, err
 }
 
 // mailbox compares a mailbox of the server: what the server reports, then each message.
@@ -55,7 +72,7 @@ func (d *inServer) mailbox(ctx context.Context, c *client.Client, m *cyrus.Mailb
 	}
 	x.lost(x.rest)
 	if d.out.Problems == before && len(d.missing) == missed {
-		x.compareCRC(number(fields, "SYNC_CRC"), number(fields, "SYNC_CRC_ANNOT"))
+		x.compareCRCs(number(fields, "SYNC_CRC"), number(fields, "SYNC_CRC_ANNOT"))
 	}
 	x.compareHead(m, &cyrus.Mailbox{Fields: fields})
 	return x.bodies(ctx, c, m)
@@ -91,7 +108,7 @@ func (x *comparing) record(r *cyrus.Record) error {
 		return nil
 	}
 	x.lost(x.rest[:at])
-	m, err := x.src.Message(x.rest[at])
+	m, err := x.message(x.rest[at])
 	if err != nil {
 		return err
 	}
@@ -163,11 +180,14 @@ func contains(all, some []cyrus.Annotation) bool {
 	})
 }
 
-// compareCRC compares the checksums that the server has computed with those of the backup's records. A
-// server with conversations adds annotations to messages, so their checksum cannot be equal.
-func (x *comparing) compareCRC(basic, annot uint64) {
+// compareCRCs compares the checksums that the server has computed with those of the restored records,
+// and with the one that the backup keeps. A server with conversations adds annotations to messages, so
+// their checksum cannot be equal.
+func (x *comparing) compareCRCs(basic, annot uint64) {
 	if uint64(x.want.Basic) != basic {
-		x.problem("%s: the CRC of the server is %d, that of the backup %d", x.f.From.Name, basic, x.want.Basic)
+		x.problem("%s: the CRC of the server is %d, that of the records %d", x.f.From.Name, basic, x.want.Basic)
+	} else {
+		x.compareCRC(x.f, x.want, "server")
 	}
 	if !x.more && !x.want.Equal(0, uint32(annot)) {
 		x.problem("%s: the CRC of annotations of the server is %d, that of the backup %d", x.f.From.Name, annot, x.want.Annot)
@@ -198,7 +218,7 @@ func (x *comparing) bodies(ctx context.Context, c *client.Client, m *cyrus.Mailb
 		if x.bad[ref.UID] {
 			continue
 		}
-		want, err := x.src.Message(ref)
+		want, err := x.message(ref)
 		if err != nil {
 			return err
 		}
@@ -206,7 +226,7 @@ func (x *comparing) bodies(ctx context.Context, c *client.Client, m *cyrus.Mailb
 		size, err := c.GetFetch(ctx, cyrus.Fetch{Name: m.Name, Partition: m.Partition, UniqueID: m.UniqueID, GUID: want.GUID, UID: want.UID}, sum)
 		var refused *client.RefusedError
 		switch {
-		case err != nil && (c.Broken() || ctx.Err() != nil || !errors.As(err, &refused) && !errors.Is(err, cyrus.ErrNonexistent)):
+		case err != nil && (c.Broken() || ctx.Err() != nil || faulty(err) || !errors.As(err, &refused) && !errors.Is(err, cyrus.ErrNonexistent)):
 			return err
 		case err != nil:
 			x.problem("%s uid %d (message %s): cannot be read from the server: %w", x.f.From.Name, want.UID, want.GUID, err)

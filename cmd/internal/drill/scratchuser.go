@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/replication/client"
 )
@@ -71,21 +73,87 @@ func ours(uniqueid string) (host string, at time.Time, ok bool) {
 
 // clear removes the scratch user, if a drill has made it. It refuses any other user of this name, and
 // what a drill of another host may still use.
-func (s *Server) clear(ctx context.Context, c *client.Client, now time.Time) error {
-	u, err := c.GetUser(ctx, ScratchUser)
+func (s *Server) clear(ctx context.Context, c *client.Client, now time.Time, put highest) error {
+	u, err := look(ctx, c)
 	if err != nil || nothing(u) {
 		return err
 	}
 	if err := s.mayRemove(u, now); err != nil {
 		return err
 	}
+	if err := s.others(u, put); err != nil {
+		return err
+	}
 	if err := c.ApplyUnuser(ctx, ScratchUser); err != nil {
 		return fmt.Errorf("remove the user %s from %s: %w", ScratchUser, s.Name, err)
 	}
-	if u, err = c.GetUser(ctx, ScratchUser); err == nil && !nothing(u) {
+	if u, err = look(ctx, c); err == nil && !nothing(u) {
 		err = fmt.Errorf("%s has not removed all of the user %s: see its log", s.Name, ScratchUser)
 	}
 	return err
+}
+
+// look returns all that the server has of the scratch user. GET USER is empty without a mailbox, even if
+// there are subscriptions, scripts, or a quota.
+func look(ctx context.Context, c *client.Client) (*client.User, error) {
+	u, err := c.GetUser(ctx, ScratchUser)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := c.GetMeta(ctx, ScratchUser)
+	if err != nil {
+		return nil, err
+	}
+	quotas, err := c.GetQuotas(ctx, scratchInbox)
+	if err != nil {
+		return nil, err
+	}
+	meta.Mailboxes, meta.Quotas = u.Mailboxes, slices.Concat(u.Quotas, quotas)
+	return meta, nil
+}
+
+// highest is the highest uid that a drill has given in each of its mailboxes, by uniqueid.
+type highest map[string]uint32
+
+// add notes a mailbox.
+func (h highest) add(f *restore.Folder) {
+	last := number(f.From.Fields, "LAST_UID")
+	if n := len(f.Messages); n > 0 {
+		last = max(last, uint64(f.Messages[n-1].UID))
+	}
+	h[f.From.UniqueID] = uint32(min(last, math.MaxUint32))
+}
+
+// mayHave allows some more messages in each mailbox: one that the server refuses with its own uid gets
+// a new one.
+func (h highest) mayHave(more uint32) {
+	for id := range h {
+		h[id] += more
+	}
+}
+
+// others returns an error if a mailbox of the scratch user has mail that no drill has put there. What a
+// killed drill has put there is not known.
+func (s *Server) others(u *client.User, put highest) error {
+	for _, m := range u.Mailboxes {
+		_, _, marked := ours(m.UniqueID)
+		last, known := put[m.UniqueID]
+		why, what := "", "Look at that mail, and remove the user there"
+		switch {
+		case !holds(m):
+			continue
+		case !marked && m.LastUID > 0 && m.Name != scratchInbox+".#sieve":
+			why = "no drill has made the mailbox %s, which is not empty"
+		case marked && put != nil && !known:
+			why, what = "another drill has made the mailbox %s meanwhile", "Do not run two drills at the same time"
+		case known && m.LastUID > last:
+			why = "somebody else has put mail into %s"
+		default:
+			continue
+		}
+		return fmt.Errorf("%s has a user %s, and "+why+": %w. %s", s.Name, ScratchUser, m.Name, ErrForeign, what)
+	}
+	return nil
 }
 
 // holds reports whether a mailbox can hold messages: it is neither a part of a name nor deleted.

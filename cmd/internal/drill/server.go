@@ -14,8 +14,9 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// removeTime limits the removal of the scratch user after a drill, also after an interrupted one.
-const removeTime = 2 * time.Minute
+// removeTime and removeEach, for each message, limit the removal of the scratch user after a drill, also
+// after an interrupted one.
+const removeTime, removeEach = 2 * time.Minute, 20 * time.Millisecond
 
 // Server is a Cyrus server for drills. The caller holds its Lock.
 type Server struct {
@@ -33,12 +34,23 @@ func NewServer(name, host string, dial func(context.Context) (*client.Client, er
 // Clear removes what an interrupted drill has left. The error is ErrForeign if the server cannot be
 // used, because it has a user with the name of the scratch user.
 func (s *Server) Clear(ctx context.Context, now time.Time) error {
-	return s.with(ctx, func(c *client.Client) error { return s.clear(ctx, c, now) })
+	return s.remove(ctx, now, nil)
+}
+
+// remove removes the scratch user. put is what a drill has put there, if that is known.
+func (s *Server) remove(ctx context.Context, now time.Time, put highest) error {
+	return ofServer(ctx, s.with(ctx, func(c *client.Client) error { return s.clear(ctx, c, now, put) }))
+}
+
+// dial is Dial, whose errors are faults of the server.
+func (s *Server) dial(ctx context.Context) (*client.Client, error) {
+	c, err := s.Dial(ctx)
+	return c, ofServer(ctx, err)
 }
 
 // with calls fn with a connection.
 func (s *Server) with(ctx context.Context, fn func(*client.Client) error) error {
-	c, err := s.Dial(ctx)
+	c, err := s.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -58,6 +70,11 @@ type inServer struct {
 	folders []*restore.Folder
 	owner   string           // of the backup; "" = shared mailboxes
 	mapped  *restore.Account // the data of the scratch user
+	inbox   string           // the uniqueid of the INBOX
+	put     highest
+	fault   error  // the first fault of the server while it restores
+	refused uint32 // problems while it restores
+	unread  error  // why a record of the backup could not be read
 }
 
 func (d *inServer) prepare(ctx context.Context) (done func() error, err error) {
@@ -65,13 +82,26 @@ func (d *inServer) prepare(ctx context.Context) (done func() error, err error) {
 		return nil, err
 	}
 	return func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.removal())
 		defer cancel()
-		if err := d.Server.Clear(ctx, d.Clock()); err != nil {
-			return fmt.Errorf("the user %s is left on %s, and the next drill removes it: %w", ScratchUser, d.Server.Name, err)
+		err := d.Server.remove(ctx, d.Clock(), d.put)
+		switch {
+		case errors.Is(err, ErrForeign):
+			return &ServerError{fmt.Errorf("the user %s is left on %s: %w", ScratchUser, d.Server.Name, err)}
+		case err != nil:
+			return &ServerError{fmt.Errorf("the user %s is left on %s, and the next drill removes it: %w", ScratchUser, d.Server.Name, err)}
 		}
 		return nil
 	}, nil
+}
+
+// removal limits the removal of the scratch user.
+func (d *inServer) removal() time.Duration {
+	n := 0
+	for _, f := range d.folders {
+		n += len(f.Messages)
+	}
+	return removeTime + time.Duration(n)*removeEach
 }
 
 // restore creates the INBOX, which marks the user as a drill's, and restores into it.
@@ -83,32 +113,72 @@ func (d *inServer) restore(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return ofServer(ctx, err)
 	}
 	rep := d.report()
-	err = csync.New(d.src, rep, csync.Options{Dial: d.Server.Dial, Partition: partition, KeepUIDs: true,
+	rep.Problem = d.notRestored
+	err = csync.New(d.src, rep, csync.Options{Dial: d.Server.dial, Partition: partition, KeepUIDs: true,
 		DeletedPrefix: d.DeletedPrefix, DefaultDomain: d.DefaultDomain}).Restore(ctx, d.folders, d.mapped)
 	d.added = rep.Sums().Added
+	d.put.mayHave(d.refused)
+	if err != nil && !ofBackup(err) {
+		return ofServer(ctx, err)
+	}
+	if err == nil && d.fault != nil {
+		return ofServer(ctx, d.fault)
+	}
 	return err
+}
+
+// notRestored reports an item that was not restored. After a fault of the server nothing is compared.
+func (d *inServer) notRestored(err error) {
+	switch {
+	case !faulty(err):
+		d.refused++
+		d.problem("%w", err)
+	case d.fault == nil:
+		d.fault = err
+	default:
+		d.Note(err.Error())
+	}
 }
 
 // readdress gives the folders to the scratch user.
 func (d *inServer) readdress() {
+	d.put = highest{}
 	for _, f := range d.sel.Folders {
+		if submissions(f) {
+			d.Note(fmt.Sprintf("%s: left out, because a server could send what is in it", f.From.Name))
+			continue
+		}
 		if d.owner == "" {
 			d.owner, _ = cyrus.Owner(f.From.Name, d.DefaultDomain, d.DeletedPrefix)
 		}
 		from, to := *f.From, *f
 		from.UniqueID = d.Server.marks.next(d.Clock())
 		to.Name = d.name(f.From.Name)
-		from.Fields = with(from.Fields, "UNIQUEID", dlist.S(from.UniqueID))
-		if to.Name == scratchInbox {
-			from.Fields = with(from.Fields, "UIDVALIDITY", dlist.N(max(1, number(from.Fields, "UIDVALIDITY"))))
-		}
+		from.Fields = harmless(with(from.Fields, "UNIQUEID", dlist.S(from.UniqueID)))
 		to.From = &from
+		d.put.add(&to)
 		d.folders = append(d.folders, &to)
 	}
 	d.mapped = d.mapAccount()
+}
+
+// submissions reports whether a mailbox has messages that wait until JMAP sends them
+// (imap/mboxlist.c, mboxlist_mbtype_to_string: s).
+func submissions(f *restore.Folder) bool {
+	return strings.Contains(text(f.From.Fields, "MBOXTYPE"), "s")
+}
+
+// harmless returns the fields of a mailbox for the scratch user. Without the option A (alarms,
+// imap/sync_support.c, sync_parse_options) the server does not wake up snoozed messages. It ignores the
+// uniqueid, and with it the mark, unless there is a uidvalidity and a modseq (sync_restore_mailbox).
+func harmless(fields []dlist.Pair) []dlist.Pair {
+	for _, key := range []string{"UIDVALIDITY", "HIGHESTMODSEQ"} {
+		fields = with(fields, key, dlist.N(max(1, number(fields, key))))
+	}
+	return with(fields, "OPTIONS", dlist.S(strings.ReplaceAll(text(fields, "OPTIONS"), "A", "")))
 }
 
 // name returns the scratch user's name for a mailbox: that of the same mailbox, or below the INBOX if no
@@ -132,10 +202,11 @@ func (d *inServer) createInbox(ctx context.Context, c *client.Client) (partition
 	id, validity, modseq, options := d.Server.marks.next(d.Clock()), uint64(1), uint64(1), ""
 	for _, f := range d.folders {
 		if f.Name == scratchInbox {
-			id, validity, modseq = f.From.UniqueID, number(f.From.Fields, "UIDVALIDITY"), max(1, number(f.From.Fields, "HIGHESTMODSEQ"))
+			id, validity, modseq = f.From.UniqueID, number(f.From.Fields, "UIDVALIDITY"), number(f.From.Fields, "HIGHESTMODSEQ")
 			options = text(f.From.Fields, "OPTIONS")
 		}
 	}
+	d.inbox, d.put[id] = id, d.put[id]
 	head := []dlist.Pair{
 		dlist.P("UNIQUEID", dlist.S(id)), dlist.P("MBOXNAME", dlist.S(scratchInbox)),
 		dlist.P("HIGHESTMODSEQ", dlist.N(modseq)), dlist.P("UIDVALIDITY", dlist.N(validity)),

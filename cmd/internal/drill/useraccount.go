@@ -11,7 +11,8 @@ import (
 )
 
 // mapAccount returns the data of the backup's user for the scratch user. Whatever belongs to others, or
-// to the server, is left out.
+// to the server, is left out. No script becomes active, so that none redirects mail that comes for the
+// scratch user.
 func (d *inServer) mapAccount() *restore.Account {
 	out := new(restore.Account)
 	if d.owner == "" {
@@ -26,12 +27,6 @@ func (d *inServer) mapAccount() *restore.Account {
 		if c := *e; c.User == d.owner {
 			c.User = ScratchUser
 			out.Scripts = append(out.Scripts, &c)
-		}
-	}
-	for _, e := range d.account.Active {
-		if c := *e; c.User == d.owner {
-			c.User = ScratchUser
-			out.Active = append(out.Active, &c)
 		}
 	}
 	for _, e := range d.account.Quotas {
@@ -70,13 +65,6 @@ func (d *inServer) compareUser(u *client.User) {
 			return s.Filename == e.Filename && (s.GUID == "" || s.GUID == e.GUID.String())
 		}) {
 			d.problem("Sieve script %s: was not restored, or has other bytes", e.Filename)
-		}
-	}
-	for _, e := range d.mapped.Active {
-		if !slices.ContainsFunc(u.Sieve, func(s client.SieveInfo) bool {
-			return s.Active && restore.ScriptName(s.Filename) == restore.ScriptName(e.Filename)
-		}) {
-			d.problem("Sieve script %s: is not active", e.Filename)
 		}
 	}
 	for _, e := range d.mapped.Quotas {

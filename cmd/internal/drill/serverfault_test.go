@@ -1,0 +1,215 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
+)
+
+// restored returns a drill that has restored, before it compares.
+func restored(t *testing.T, x *target, p *problems) *inServer {
+	t.Helper()
+	b := world(t)
+	account(t, b)
+	d := &inServer{drill: &drill{Options: p.into(x.Server), out: new(Result)}}
+	end, err := d.load(t.Context(), b.Found())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = end() })
+	if err := d.restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// A server that closes a connection, or has no room, does not make a backup a damaged one.
+func TestFaultOfServerIsNoProblem(t *testing.T) {
+	b := world(t)
+	account(t, b)
+	for _, answer := range []string{fakeserver.Drop, "NO Unknown error"} {
+		for _, always := range []bool{false, true} {
+			for n := 1; ; n++ {
+				p, x, failed := new(problems), newTarget(t, "b1"), ""
+				x.breaks(func(i int, what string) string {
+					if i < n || i > n && !always || what == "EXIT" {
+						return ""
+					}
+					failed = what
+					return answer
+				})
+				out, err := Run(t.Context(), b.Found(), p.into(x.Server))
+				x.breaks(nil)
+				if failed == "" {
+					break
+				}
+				var fault *ServerError
+				if len(p.list)+out.Problems > 0 || err != nil && !errors.As(err, &fault) || err == nil && out.Left == nil && out.Messages != 4 {
+					t.Errorf("%s %d (%s), always %v: %+v, %v, %q", answer, n, failed, always, out, err, p.list)
+				}
+				if err := x.Clear(t.Context(), time.Now()); err != nil {
+					t.Errorf("%s %d (%s): %v", answer, n, failed, err)
+				}
+			}
+		}
+	}
+}
+
+// The comparison was done; that the user is left is another finding.
+func TestFailedRemoval(t *testing.T) {
+	b, x := world(t), newTarget(t, "b1")
+	x.breaks(func(_ int, what string) string {
+		if what == "GET FETCH" { // the comparison has begun
+			x.breaking = func(_ int, what string) string {
+				if what == "APPLY UNUSER" {
+					return "NO Unknown error"
+				}
+				return ""
+			}
+		}
+		return ""
+	})
+	out, err := Run(t.Context(), b.Found(), new(problems).into(x.Server))
+	if err != nil || out.Problems > 0 || out.Messages != 4 || out.Left == nil || !strings.Contains(out.Left.Error(), "is left on") {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// The removal has more time for more messages.
+func TestTimeToRemove(t *testing.T) {
+	x := newTarget(t, "b1")
+	d := restored(t, x, new(problems))
+	few := d.removal()
+	for range 1000 {
+		d.folders = append(d.folders, d.folders[0])
+	}
+	if many := d.removal(); few <= removeTime || many < few+time.Minute {
+		t.Error(few, many)
+	}
+}
+
+// Somebody else's drill has taken the server: nothing is compared, and that is not a fault of the backup.
+func TestReplacedMeanwhile(t *testing.T) {
+	for name, replace := range map[string]func(*target){
+		"removed": func(x *target) {
+			x.do(func(ctx context.Context, c *client.Client) error { return c.ApplyUnuser(ctx, ScratchUser) })
+		},
+		"another": func(x *target) {
+			x.do(func(ctx context.Context, c *client.Client) error { return c.ApplyUnuser(ctx, ScratchUser) })
+			_ = restored(x.t, x, new(problems))
+		},
+		"folder": func(x *target) {
+			x.do(func(ctx context.Context, c *client.Client) error { return c.ApplyUnmailbox(ctx, scratchInbox+".a/b") })
+			x.give(scratchInbox+".a/b", newMarks("b1").next(time.Now()))
+		},
+	} {
+		p, x := new(problems), newTarget(t, "b1")
+		d := restored(t, x, p)
+		replace(x)
+		var fault *ServerError
+		if err := d.compare(t.Context()); !errors.As(err, &fault) || d.out.Problems > 0 {
+			t.Errorf("%s: %v, %q", name, err, p.list)
+		}
+		before := x.has(ScratchUser)
+		if err := x.remove(t.Context(), time.Now(), d.put); before != "" && (!errors.Is(err, ErrForeign) || x.has(ScratchUser) != before) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Mail that came for the scratch user during the drill is kept.
+func TestMailThatCameMeanwhileIsKept(t *testing.T) {
+	x := newTarget(t, "b1")
+	d := restored(t, x, new(problems))
+	for id, last := range d.put {
+		if id == d.inbox {
+			d.put[id] = last - 1 // the server has given one uid more than the drill
+		}
+	}
+	before := x.has(ScratchUser)
+	err := x.remove(t.Context(), time.Now(), d.put)
+	if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "somebody else has put mail into user.backup-drill:") || x.has(ScratchUser) != before {
+		t.Error(err)
+	}
+	d.put.mayHave(1)
+	if err := x.remove(t.Context(), time.Now(), d.put); err != nil || x.has(ScratchUser) != "" {
+		t.Error(err)
+	}
+}
+
+// What a server could act on by itself does not get there.
+func TestNothingIsSentFromThere(t *testing.T) {
+	b, p, x := world(t), new(problems), newTarget(t, "b1")
+	account(t, b)
+	out := b.Box("user.anne.#jmapsubmission")
+	out.Extra = append(out.Extra, dlist.P("MBOXTYPE", dlist.S("s")))
+	out.Deliver("pending", 1600000005)
+	b.Sync()
+	d := &inServer{drill: &drill{Options: p.into(x.Server), out: new(Result)}}
+	end, err := d.load(t.Context(), b.Found())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = end() }()
+	for _, f := range d.sel.Folders {
+		f.From.Fields = with(f.From.Fields, "OPTIONS", dlist.S("PA"))
+	}
+	if err := errors.Join(d.restore(t.Context()), d.compare(t.Context())); err != nil || len(p.list) > 0 {
+		t.Fatal(err, p.list)
+	}
+	if len(p.notes) != 1 || !strings.Contains(p.notes[0], "user.anne.#jmapsubmission: left out") {
+		t.Error(p.notes)
+	}
+	x.do(func(ctx context.Context, c *client.Client) error {
+		u, err := c.GetUser(ctx, ScratchUser)
+		if err != nil {
+			return err
+		}
+		for _, m := range u.Mailboxes {
+			if text(m.Fields, "OPTIONS") != "P" || strings.Contains(m.Name, "#") {
+				t.Errorf("%s has the options %q", m.Name, text(m.Fields, "OPTIONS"))
+			}
+		}
+		if len(u.Mailboxes) != 3 || len(u.Sieve) != 1 || slices.ContainsFunc(u.Sieve, func(s client.SieveInfo) bool { return s.Active }) {
+			t.Errorf("%d mailboxes, scripts %+v", len(u.Mailboxes), u.Sieve)
+		}
+		return nil
+	})
+}
+
+// A mailbox keeps its mark although the backup has no uidvalidity or modseq of it.
+func TestFieldsForTheMark(t *testing.T) {
+	fields := harmless([]dlist.Pair{dlist.P("HIGHESTMODSEQ", dlist.N(0)), dlist.P("OPTIONS", dlist.S("SDA"))})
+	if number(fields, "HIGHESTMODSEQ") != 1 || number(fields, "UIDVALIDITY") != 1 || text(fields, "OPTIONS") != "SD" {
+		t.Error(fields)
+	}
+	fields = harmless([]dlist.Pair{dlist.P("HIGHESTMODSEQ", dlist.N(7)), dlist.P("UIDVALIDITY", dlist.N(8))})
+	if number(fields, "HIGHESTMODSEQ") != 7 || number(fields, "UIDVALIDITY") != 8 {
+		t.Error(fields)
+	}
+}
+
+// A record that gets lost between the backup and the restore is found by the checksum that the backup keeps.
+func TestLostRecordIsFound(t *testing.T) {
+	b, p, x := world(t), new(problems), newTarget(t, "b1")
+	d := &inServer{drill: &drill{Options: p.into(x.Server), out: new(Result)}}
+	end, err := d.load(t.Context(), b.Found())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = end() }()
+	d.sel.Folders[0].Messages = d.sel.Folders[0].Messages[1:]
+	if err := errors.Join(d.restore(t.Context()), d.compare(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.list) != 1 || !strings.Contains(p.list[0], "user.anne: the CRC of the server is") {
+		t.Error(p.list)
+	}
+}
