@@ -57,11 +57,16 @@ func tool(t *testing.T, w *tooltest.World, argv ...string) (string, error) {
 // toolWith is tool with lines of imapd.conf.
 func toolWith(t *testing.T, w *tooltest.World, conf string, argv ...string) (string, error) {
 	t.Helper()
+	return toolIn(t.Context(), w, conf, argv...)
+}
+
+// toolIn is toolWith until ctx ends.
+func toolIn(ctx context.Context, w *tooltest.World, conf string, argv ...string) (string, error) {
 	var out, errs bytes.Buffer
 	open := func(context.Context, string, string) (*cli.Bucket, error) {
 		return w.Bucket(conf), nil
 	}
-	c := &command{ctx: t.Context(), open: open, now: w.Now, clock: func() time.Time { return w.Now }, in: strings.NewReader(""), out: &out, err: &errs}
+	c := &command{ctx: ctx, open: open, now: w.Now, clock: func() time.Time { return w.Now }, in: strings.NewReader(""), out: &out, err: &errs}
 	err := c.run(argv)
 	if errs.Len() > 0 {
 		fmt.Fprintf(&out, "stderr: %s", errs.String())

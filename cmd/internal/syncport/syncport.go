@@ -20,8 +20,16 @@ import (
 // ParseTo returns the server in the value of --to: SERVER, as in Dialer, or sync://SERVER. It refuses
 // what was meant as files, and would be the name of a server. forms are the values to suggest.
 func ParseTo(to, forms string) (server string, err error) {
+	if !strings.HasPrefix(to, "/") && strings.Contains(to, "@") {
+		// Not repeated, because there may be a password before the sign.
+		return "", cli.Usagef("--to names a server without a user or a password: restore_authname in imapd.conf is the user; %s", forms)
+	}
 	if rest, ok := strings.CutPrefix(to, "sync:"); ok {
-		return strings.TrimSuffix(strings.TrimPrefix(rest, "//"), "/"), nil
+		rest = strings.TrimSuffix(strings.TrimPrefix(rest, "//"), "/")
+		if rest == "" {
+			return "", cli.Usagef("--to %s: names no server; %s", to, forms)
+		}
+		to = rest
 	}
 	if strings.HasPrefix(to, "/") {
 		info, err := os.Stat(to)
