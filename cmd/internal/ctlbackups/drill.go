@@ -22,6 +22,9 @@ import (
 // drillUsers is how many backups are restored if the command line does not say.
 const drillUsers = 3
 
+// notCompared is the status of a backup whose drill the server has prevented.
+const notCompared = "not compared"
+
 // drilling is a run of drill.
 type drilling struct {
 	*command
@@ -29,6 +32,7 @@ type drilling struct {
 	total  drill.Result
 	done   int
 	failed int
+	faults int           // backups that were not compared, because of the server
 	server *drill.Server // nil = a directory
 }
 
@@ -63,7 +67,9 @@ func (d *drilling) begin() (end func() error, err error) {
 		return nil, err
 	}
 	if err := d.server.Clear(d.ctx, d.now); err != nil {
-		d.record.notRun(err)
+		if d.ctx.Err() == nil {
+			d.record.notRun(err)
+		}
 		return nil, errors.Join(err, release())
 	}
 	return release, nil
@@ -104,8 +110,12 @@ func (d *drilling) one(f *repository.Found) error {
 		Problem:   problem,
 		Note:      func(s string) { cli.Fprintf(d.err, "ctl_backups: %s: note: %s\n", name, s) },
 	})
+	d.left(f, out.Left)
 	if d.ctx.Err() != nil {
 		return d.ctx.Err()
+	}
+	if fault := new(drill.ServerError); errors.As(err, &fault) && out.Problems == 0 {
+		return d.notCompared(f, out, err)
 	}
 	d.done++
 	d.total.Messages += out.Messages
@@ -125,18 +135,43 @@ func (d *drilling) one(f *repository.Found) error {
 	if perr := d.print(f, out, err); perr != nil {
 		return perr
 	}
-	if errors.Is(err, cli.ErrReported) {
+	switch {
+	case errors.Is(err, cli.ErrReported):
+		return cli.ErrReported
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	case out.Left != nil:
 		return cli.ErrReported
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
 	return nil
+}
+
+// left reports that the server still has the mail of a backup, also if the drill was interrupted.
+func (d *drilling) left(f *repository.Found, err error) {
+	if err == nil {
+		return
+	}
+	d.record.fault(f.Partition.Name, err)
+	cli.Fprintf(d.err, "ctl_backups: %s: %v\n", label(f), err)
+	d.audit.Alarm(d.bucket.Conf, "a drill has left mail on a server", "backup", f.Path, "to", d.to, "err", err)
+}
+
+// notCompared reports a fault of the server, which says nothing about the backup.
+func (d *drilling) notCompared(f *repository.Found, out drill.Result, err error) error {
+	d.faults++
+	d.record.fault(f.Partition.Name, err)
+	if perr := d.print(f, out, err); perr != nil {
+		return perr
+	}
+	return fmt.Errorf("%s: %w", label(f), err)
 }
 
 // print prints the result for a backup.
 func (d *drilling) print(f *repository.Found, out drill.Result, err error) error {
 	word, reason := statusOf(err)
+	if fault := new(drill.ServerError); errors.As(err, &fault) && out.Problems == 0 {
+		word = notCompared
+	}
 	if d.structured() {
 		return d.object(struct {
 			Command   string    `json:"command"`
@@ -155,7 +190,7 @@ func (d *drilling) print(f *repository.Found, out drill.Result, err error) error
 			out.Mailboxes, out.Messages, out.Bytes, out.Took.Seconds(), out.Problems})
 	}
 	text := word
-	if !out.AsOf.IsZero() {
+	if !out.AsOf.IsZero() && word != notCompared {
 		text += fmt.Sprintf(": %s in %s, %s, as of %s", objects(int64(out.Messages), "message"),
 			english.Plural(out.Mailboxes, "mailbox", "mailboxes"), inTime(out.Bytes, out.Took), timespec.Text(out.AsOf))
 	}
@@ -168,12 +203,15 @@ func (d *drilling) print(f *repository.Found, out drill.Result, err error) error
 
 // summary prints the sum, if more than one backup was restored.
 func (d *drilling) summary() error {
-	if d.done < 2 || d.structured() {
+	if d.done+d.faults < 2 || d.structured() {
 		return nil
 	}
 	result := "all equal the backup"
-	if d.failed > 0 {
+	if d.failed > 0 || d.faults > 0 {
 		result = fmt.Sprintf("%d failed", d.failed)
+	}
+	if d.faults > 0 {
+		result += fmt.Sprintf(", %d not compared because of %s", d.faults, d.to)
 	}
 	_, err := cli.Fprintf(d.out, "%s, %s, %s: %s\n", objects(int64(d.done), "backup"), objects(int64(d.total.Messages), "message"),
 		inTime(d.total.Bytes, d.total.Took), result)

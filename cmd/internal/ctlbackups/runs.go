@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/drill"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -25,14 +26,14 @@ type runRecord struct {
 	command string
 	begun   time.Time
 	server  string // that a drill restores into
-	unable  bool   // it could not begin
 
-	mu    sync.Mutex
-	parts map[string]*repository.Run
+	mu     sync.Mutex
+	parts  map[string]*repository.Run
+	unable map[string]bool // partitions of which a drill could not restore something, because of the server
 }
 
 func (c *command) beginRun(command string) *runRecord {
-	return &runRecord{c: c, command: command, begun: c.hostNow(), parts: map[string]*repository.Run{}}
+	return &runRecord{c: c, command: command, begun: c.hostNow(), parts: map[string]*repository.Run{}, unable: map[string]bool{}}
 }
 
 // add counts a backup.
@@ -74,14 +75,19 @@ func (r *runRecord) restored(partition string, out drill.Result) {
 	p.Seconds += out.Took.Seconds()
 }
 
-// notRun records in all partitions that the run could not begin.
+// notRun records in all partitions that a drill could not begin, because of the server.
 func (r *runRecord) notRun(err error) {
+	for _, p := range r.c.bucket.Partitions {
+		r.fault(p.Name, err)
+	}
+}
+
+// fault records a fault of the server of a drill.
+func (r *runRecord) fault(partition string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range r.c.bucket.Partitions {
-		r.part(p.Name).Error = err.Error()
-	}
-	r.unable = true
+	r.part(partition).Error = err.Error()
+	r.unable[partition] = true
 }
 
 // part returns the run in a partition. The caller holds mu.
@@ -125,25 +131,62 @@ func (r *runRecord) end(late bool, failure error) {
 			continue // no backup of it was drawn
 		}
 		out.Command, out.Host, out.Server, out.Begun, out.Ended = r.command, c.host, r.server, r.begun, c.hostNow()
-		if failure != nil && !errors.Is(failure, cli.ErrReported) {
+		if failure != nil && !errors.Is(failure, cli.ErrReported) && !r.unable[p.Name] {
 			out.Error = failure.Error()
 		}
-		out.Result = r.result(out, late, failure)
-		err := c.writing(ctx, p, func(s objstore.Store) error { return out.Put(ctx, s) })
+		out.Result = r.result(p.Name, out, late, failure)
+		if r.command == repository.RunDrill && out.Result == repository.RunIncomplete && !r.unable[p.Name] {
+			out.Error = "" // of the interruption; an error is about the server
+		}
+		out, err := r.beside(ctx, p.Store, out)
+		if err == nil {
+			err = c.writing(ctx, p, func(s objstore.Store) error { return out.Put(ctx, s) })
+		}
 		if err != nil && c.verbose > 0 {
 			cli.Fprintf(c.err, "ctl_backups: partition %s: status will not show this run: %v\n", p.Name, err)
 		}
 	}
 }
 
-func (r *runRecord) result(out *repository.Run, late bool, failure error) string {
+func (r *runRecord) result(partition string, out *repository.Run, late bool, failure error) string {
 	switch {
-	case late, r.unable, r.c.ctx.Err() != nil, r.c.stop && failure != nil:
+	case r.command == repository.RunDrill && out.Failed > 0:
+		return repository.RunFailed // also if it did not come to the end
+	case late, r.unable[partition], r.c.ctx.Err() != nil, r.c.stop && failure != nil:
 		return repository.RunIncomplete
 	case out.Failed > 0, out.Error != "":
 		return repository.RunFailed
 	}
 	return repository.RunOK
+}
+
+// later begins what is said, in the record of a failed drill, about a later one.
+const later = "a later drill, at "
+
+// beside returns what to record of a run. A drill that did not come to its end, and has found no damage,
+// does not replace one that has failed: nobody has mended anything.
+func (r *runRecord) beside(ctx context.Context, s objstore.Store, out *repository.Run) (*repository.Run, error) {
+	if r.command != repository.RunDrill || out.Result != repository.RunIncomplete {
+		return out, nil
+	}
+	last, err := repository.LastRun(ctx, s, r.command)
+	switch {
+	case errors.Is(err, objstore.ErrNotExist):
+		return out, nil
+	case repository.IsStoreError(err):
+		return nil, err
+	case err != nil || last.Result != repository.RunFailed:
+		return out, nil
+	}
+	own, _, _ := strings.Cut(last.Error, later)
+	if own != "" && !strings.HasSuffix(own, "; ") {
+		own += "; "
+	}
+	last.Error = own + later + timespec.Text(out.Ended) + ", was not complete"
+	if out.Error != "" {
+		last.Error += ": " + out.Error
+	}
+	return last, nil
 }
 
 // writing calls fn with a store that may write. A command that reads has opened a directory only for

@@ -162,7 +162,11 @@ func (j *judge) drilled(about string, p *statusPartition) {
 	switch {
 	case r == nil:
 	case r.Result == repository.RunFailed:
-		j.r.problem(levelCritical, about, fmt.Sprintf("drill at %s could not restore everything of %s of %d", timespec.Text(r.Ended), objects(int64(r.Failed), "backup"), r.Backups),
+		text := fmt.Sprintf("drill at %s could not restore everything of %s of %d", timespec.Text(r.Ended), objects(int64(r.Failed), "backup"), r.Backups)
+		if r.Error != "" {
+			text += "; " + r.Error
+		}
+		j.r.problem(levelCritical, about, text,
 			"ctl_backups verify -A prints the damage; ctl_backups verify --repair (docs/damage.md); then run ctl_backups drill again")
 	case r.Result == repository.RunIncomplete && r.Server != "" && r.Error != "":
 		j.r.problem(levelWarning, about, fmt.Sprintf("drill at %s could not use the server %s: %s", timespec.Text(r.Ended), r.Server, r.Error),
