@@ -7,6 +7,8 @@ import subprocess
 from hosts import NET, PROJECT, Failed, Host, bridge
 
 NAMES = {2: "backup.example.com", 3: "mail.example.com", 4: "minio.example.com"}
+# what the hosts call each other; the mail host is also the test server of drills
+HOSTS = {**NAMES, 3: NAMES[3] + " imap-test.example.com"}
 PROGRAMS = ("backupd", "ctl_backups", "cyr_backup", "restore", "backup_replay")
 KEY, SECRET = "administrator", "a secret of MinIO"
 
@@ -29,9 +31,9 @@ class Cast:
         source = [[os.path.join(PROJECT, n), "/root/backupd/" + n] for n in ("Makefile", "docs", "build")]
         source += [[os.path.join(bin_, n), "/root/backupd/bin/" + n] for n in PROGRAMS]
         self.binds = tools + source
-        self.backup = Host(work, NAMES[2], 2, NAMES, self.binds)
-        self.mail = Host(work, NAMES[3], 3, NAMES, tools)
-        self.minio = Host(work, NAMES[4], 4, NAMES, [[minio, "/usr/local/bin/minio"]])
+        self.backup = Host(work, NAMES[2], 2, HOSTS, self.binds)
+        self.mail = Host(work, NAMES[3], 3, HOSTS, tools)
+        self.minio = Host(work, NAMES[4], 4, HOSTS, [[minio, "/usr/local/bin/minio"]])
         self.debian_mail_host()
 
     def debian_mail_host(self):

@@ -66,7 +66,7 @@ def partition(c, d):
 
 def watching(c, d):
     shows(c.backup, d, "sudo -u cyrus ctl_backups drill --users 2", "all equal the backup")
-    shows(c.backup, d, "sudo -u cyrus ctl_backups drill --to mail.example.com:2005 anne", "drill anne: ok")
+    shows(c.backup, d, "sudo -u cyrus ctl_backups drill --to imap-test.example.com:2005 anne", "drill anne: ok")
     if "backup-drill" in str(c.imap().list('""', '"user.%"')):
         raise Failed("the drill has left its user")
 

@@ -4,7 +4,7 @@
 //
 // The files are read by code of this package, from what docs/restore.md says about them, so that
 // an error of the program that wrote them is found, too. A server reports its mailboxes and sends its
-// messages over the replication port. Its own checksums are compared, too.
+// messages over the replication port. The checksums that it computes are compared, too.
 package drill
 
 import (

@@ -132,8 +132,8 @@ func (h highest) mayHave(more uint32) {
 	}
 }
 
-// others returns an error if a mailbox of the scratch user has mail that no drill has put there. What a
-// killed drill has put there is not known.
+// others returns an error if a mailbox of the scratch user has mail that no drill has put there. Which uids
+// a killed drill has given is not known.
 func (s *Server) others(u *client.User, put highest) error {
 	for _, m := range u.Mailboxes {
 		_, _, marked := ours(m.UniqueID)
@@ -146,7 +146,7 @@ func (s *Server) others(u *client.User, put highest) error {
 			why = "no drill has made the mailbox %s, which is not empty"
 		case marked && put != nil && !known:
 			why, what = "another drill has made the mailbox %s meanwhile", "Do not run two drills at the same time"
-		case known && m.LastUID > last:
+		case known && m.LastUID > last, marked && number(m.Fields, "LAST_APPENDDATE") > 0:
 			why = "somebody else has put mail into %s"
 		default:
 			continue

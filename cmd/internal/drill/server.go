@@ -173,11 +173,14 @@ func submissions(f *restore.Folder) bool {
 
 // harmless returns the fields of a mailbox for the scratch user. Without the option A (alarms,
 // imap/sync_support.c, sync_parse_options) the server does not wake up snoozed messages. It ignores the
-// uniqueid, and with it the mark, unless there is a uidvalidity and a modseq (sync_restore_mailbox).
+// uniqueid, and with it the mark, unless there is a uidvalidity and a modseq (sync_restore_mailbox). The
+// date of the last delivery shows whether there was one: replication stores what it gets
+// (sync_apply_mailbox), and each delivery or APPEND the time (imap/append.c, append_commit).
 func harmless(fields []dlist.Pair) []dlist.Pair {
 	for _, key := range []string{"UIDVALIDITY", "HIGHESTMODSEQ"} {
 		fields = with(fields, key, dlist.N(max(1, number(fields, key))))
 	}
+	fields = with(fields, "LAST_APPENDDATE", dlist.N(0))
 	return with(fields, "OPTIONS", dlist.S(strings.ReplaceAll(text(fields, "OPTIONS"), "A", "")))
 }
 

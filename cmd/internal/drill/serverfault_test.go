@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/replication/client"
 	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
@@ -141,6 +142,32 @@ func TestMailThatCameMeanwhileIsKept(t *testing.T) {
 	d.put.mayHave(1)
 	if err := x.remove(t.Context(), time.Now(), d.put); err != nil || x.has(ScratchUser) != "" {
 		t.Error(err)
+	}
+}
+
+// So is mail that came for the user whom a killed drill has left.
+func TestMailForALeftUserIsKept(t *testing.T) {
+	x := newTarget(t, "b1")
+	d := restored(t, x, new(problems))
+	x.do(func(ctx context.Context, c *client.Client) error {
+		fields, err := c.GetFullMailbox(ctx, scratchInbox, func(*cyrus.Record) error { return nil })
+		if err != nil {
+			return err
+		}
+		if number(fields, "LAST_APPENDDATE") != 0 {
+			t.Errorf("the drill has sent %v", fields)
+		}
+		for _, key := range []string{"SYNC_CRC", "SYNC_CRC_ANNOT"} {
+			fields = with(fields, key, dlist.N(0))
+		}
+		return c.ApplyMailbox(ctx, with(fields, "LAST_APPENDDATE", dlist.N(1796041689)), cyrus.Since{}, records())
+	})
+	before := x.has(ScratchUser)
+	for _, put := range []highest{nil, d.put} {
+		err := x.remove(t.Context(), time.Now(), put)
+		if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "somebody else has put mail into user.backup-drill:") || x.has(ScratchUser) != before {
+			t.Error(err)
+		}
 	}
 }
 
