@@ -156,7 +156,7 @@ func (d *drilling) left(f *repository.Found, err error) {
 	d.audit.Alarm(d.bucket.Conf, "a drill has left mail on a server", "backup", f.Path, "to", d.to, "err", err)
 }
 
-// notCompared reports a fault of the server, which says nothing about the backup.
+// notCompared reports a fault of the server, which is no fault of the backup.
 func (d *drilling) notCompared(f *repository.Found, out drill.Result, err error) error {
 	d.faults++
 	d.record.fault(f.Partition.Name, err)

@@ -22,7 +22,7 @@ func drillRecord(t *testing.T, w *tooltest.World) *repository.Run {
 	return r
 }
 
-// failing answers those of the commands of a name that which chooses by their number, from 1.
+// failing returns a Refuse: it answers a command if which accepts its number, from 1.
 func failing(command, answer string, which func(n int) bool) func(verb, key string) string {
 	var mu sync.Mutex
 	n := 0
@@ -74,7 +74,7 @@ func TestFailedDrillIsKept(t *testing.T) {
 	}
 }
 
-// The server fails at the second backup: that says nothing about the backup.
+// The server fails at the second backup, which is no finding about that.
 func TestServerFailsDuringDrill(t *testing.T) {
 	w := two(t)
 	s, addr, conf := intoServer(t)

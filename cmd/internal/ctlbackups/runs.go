@@ -160,7 +160,7 @@ func (r *runRecord) result(partition string, out *repository.Run, late bool, fai
 	return repository.RunOK
 }
 
-// later begins what is said, in the record of a failed drill, about a later one.
+// later begins the text about a later drill in the record of a failed one.
 const later = "a later drill, at "
 
 // beside returns what to record of a run. A drill that did not come to its end, and has found no damage,

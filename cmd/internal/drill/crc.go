@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// compareCRC compares the CRC of what is there, files or a server's records, with the one that the backup
-// keeps of its records, and with the last one of the mail server.
+// compareCRC compares a CRC, of files or of a server's records, with that of the backup's records, and
+// with the last one of the mail server.
 func (d *drill) compareCRC(f *restore.Folder, crc cyrus.CRC, what string) {
 	if f.Merged {
 		return

@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// ServerError is a fault of the server of a drill: it says nothing about the backup.
+// ServerError is a fault of the server of a drill, and not of the backup.
 type ServerError struct{ Err error }
 
 // Error implements error.

@@ -93,8 +93,9 @@ func (s *Server) clear(ctx context.Context, c *client.Client, now time.Time, put
 	return err
 }
 
-// look returns all that the server has of the scratch user. GET USER is empty without a mailbox, even if
-// there are subscriptions, scripts, or a quota.
+// look returns all that UNUSER would remove of the scratch user, so no mailboxes below DELETED
+// (imap/sync_support.c, sync_apply_unuser). GET USER is empty without a mailbox, even if there are
+// subscriptions, scripts, or a quota.
 func look(ctx context.Context, c *client.Client) (*client.User, error) {
 	u, err := c.GetUser(ctx, ScratchUser)
 	if err != nil {
@@ -108,7 +109,12 @@ func look(ctx context.Context, c *client.Client) (*client.User, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta.Mailboxes, meta.Quotas = u.Mailboxes, slices.Concat(u.Quotas, quotas)
+	meta.Quotas = slices.Concat(u.Quotas, quotas)
+	for _, m := range u.Mailboxes {
+		if m.Name == scratchInbox || strings.HasPrefix(m.Name, scratchInbox+".") {
+			meta.Mailboxes = append(meta.Mailboxes, m)
+		}
+	}
 	return meta, nil
 }
 

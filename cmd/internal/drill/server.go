@@ -148,7 +148,7 @@ func (d *inServer) readdress() {
 	d.put = highest{}
 	for _, f := range d.sel.Folders {
 		if submissions(f) {
-			d.Note(fmt.Sprintf("%s: left out, because a server could send what is in it", f.From.Name))
+			d.Note(fmt.Sprintf("%s: left out, because a server could send its messages", f.From.Name))
 			continue
 		}
 		if d.owner == "" {

@@ -335,6 +335,17 @@ func TestLeftDataAreReported(t *testing.T) {
 	}
 }
 
+// A real user of this name was deleted. The mailboxes stay until cyr_expire removes them.
+func TestDeletedUserIsNoHindrance(t *testing.T) {
+	b, x := world(t), newTarget(t, "b1")
+	x.give("DELETED.user.backup-drill.6A0E6F00", "0123456789abcdef01234567")
+	before := x.has(ScratchUser)
+	out, err := Run(t.Context(), b.Found(), new(problems).into(x.Server))
+	if err != nil || out.Left != nil || out.Problems > 0 || out.Messages != 4 || x.has(ScratchUser) != before || before == "" {
+		t.Errorf("%+v, %v; was\n%s\nis\n%s", out, err, before, x.has(ScratchUser))
+	}
+}
+
 // What drills have left is removed: at once if it was this host, after a day if it was another one.
 func TestLeftoversOfDrills(t *testing.T) {
 	day := time.Now().Add(-elsewhere - time.Minute)

@@ -335,12 +335,12 @@ func (s *Server) removeMailbox(name string) {
 	}
 }
 
-// removeUser removes a user with all mailboxes.
+// removeUser removes a user with all mailboxes, except deleted ones.
 func (s *Server) removeUser(userid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, m := range s.mailboxes {
-		if owner, _ := cyrus.Owner(m.head.Name, "internal", "DELETED"); owner == userid {
+		if owner, _ := cyrus.Owner(m.head.Name, "internal", "DELETED"); owner == userid && !cyrus.IsDeleted(m.head.Name, "DELETED") {
 			delete(s.mailboxes, id)
 		}
 	}
