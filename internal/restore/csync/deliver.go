@@ -115,10 +115,19 @@ func (w *work) relax() bool {
 	return true
 }
 
-// alone delivers a single message that the server refused.
+// alone delivers a single message that the server refused, at first as it is: the connection may have
+// broken for another reason.
 func (w *work) alone(ctx context.Context, ref []restore.Ref, put put) error {
 	if len(ref) == 0 {
 		return nil // the server has it
+	}
+	again := w.attempt(ctx, ref, put, false)
+	if again == nil {
+		return nil
+	}
+	ref, err := w.afterFailure(ctx, ref, put, again)
+	if err != nil || len(ref) == 0 {
+		return err
 	}
 	m, err := w.d.src.Message(ref[0])
 	if err != nil {
