@@ -101,7 +101,7 @@ func TestDamageIsRecordedBesideFaults(t *testing.T) {
 	}
 	s, addr, conf := intoServer(t)
 	s.Refuse = failing("RESTORE MAILBOX", "NO Unknown error", func(n int) bool { return n == 1 })
-	for _, argv := range [][]string{{"drill", "--to", addr, "-A"}, {"drill", "--scratch", t.TempDir(), "-A", "-S"}} {
+	for _, argv := range [][]string{{"drill", "--scratch", t.TempDir(), "-A", "-S"}, {"drill", "--to", addr, "-A"}} {
 		out, err := toolWith(t, w, conf, argv...)
 		if r := drillRecord(t, w); err == nil || r.Result != repository.RunFailed || r.Failed != 1 {
 			t.Errorf("%v: %v, %+v\n%s", argv, err, r, out)

@@ -56,7 +56,7 @@ func (s *Server) with(ctx context.Context, fn func(*client.Client) error) error 
 	}
 	err = fn(c)
 	if !c.Broken() && ctx.Err() == nil {
-		err = errors.Join(err, c.Exit(ctx))
+		_ = c.Exit(ctx) // all commands were answered
 	}
 	_ = c.Close()
 	return err
