@@ -46,7 +46,7 @@ func newRecords(c *catalogue, b *background, parts []repository.Config) *records
 		duration: c.gauge("last_run_duration_seconds", "How long it took.", "partition", "command"),
 		backups:  c.gauge("last_run_backups", "Backups that it looked at.", "partition", "command"),
 		failed:   c.gauge("last_run_failed_backups", "Backups for which it failed. For verify these are damaged.", "partition", "command"),
-		result:   c.gauge("last_run_result", "1 for the result of the run, and 0 for the others: ok, failed (for some backups), incomplete (it was interrupted, or a drill could not use its server).", "partition", "command", "result"),
+		result:   c.gauge("last_run_result", "1 for the result of the run, and 0 for the others: ok, failed (for some backups), incomplete (it was interrupted, or a drill could not use its server; such a drill does not replace a failed one).", "partition", "command", "result"),
 
 		packs:       c.gauge("packs", "Packs in the bucket when compact last counted them.", "partition"),
 		packBytes:   c.gauge("pack_bytes", "Bytes of these packs.", "partition"),
