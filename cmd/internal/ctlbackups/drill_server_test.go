@@ -109,7 +109,7 @@ func TestDamageIsRecordedBesideFaults(t *testing.T) {
 	}
 }
 
-// A backup is equal, and the server does not remove the mail of the drill: that is a finding of its own.
+// A backup is equal, and the server does not remove the mail of the drill: that is another finding.
 func TestMailIsLeft(t *testing.T) {
 	w := two(t)
 	s, addr, conf := intoServer(t)

@@ -164,7 +164,7 @@ func (r *runRecord) result(partition string, out *repository.Run, late bool, fai
 const later = "a later drill, at "
 
 // beside returns what to record of a run. A drill that did not come to its end, and has found no damage,
-// does not replace one that has failed: nobody has mended anything.
+// does not replace a failed one: nobody has mended anything.
 func (r *runRecord) beside(ctx context.Context, s objstore.Store, out *repository.Run) (*repository.Run, error) {
 	if r.command != repository.RunDrill || out.Result != repository.RunIncomplete {
 		return out, nil

@@ -181,7 +181,7 @@ func contains(all, some []cyrus.Annotation) bool {
 }
 
 // compareCRCs compares the checksums that the server has computed with those of the restored records,
-// and with the one that the backup keeps. A server with conversations adds annotations to messages, so
+// and with that of the backup. A server with conversations adds annotations to messages, so
 // their checksum cannot be equal.
 func (x *comparing) compareCRCs(basic, annot uint64) {
 	if uint64(x.want.Basic) != basic {

@@ -130,8 +130,8 @@ func (h highest) add(f *restore.Folder) {
 	h[f.From.UniqueID] = uint32(min(last, math.MaxUint32))
 }
 
-// mayHave allows some more messages in each mailbox: one that the server refuses with its own uid gets
-// a new one.
+// mayHave allows some more messages in each mailbox: the server gives a new uid to a message that it
+// refuses with the old one.
 func (h highest) mayHave(more uint32) {
 	for id := range h {
 		h[id] += more

@@ -209,7 +209,10 @@ func (d *inServer) createInbox(ctx context.Context, c *client.Client) (partition
 			options = text(f.From.Fields, "OPTIONS")
 		}
 	}
-	d.inbox, d.put[id] = id, d.put[id]
+	d.inbox = id
+	if _, known := d.put[id]; !known {
+		d.put[id] = 0
+	}
 	head := []dlist.Pair{
 		dlist.P("UNIQUEID", dlist.S(id)), dlist.P("MBOXNAME", dlist.S(scratchInbox)),
 		dlist.P("HIGHESTMODSEQ", dlist.N(modseq)), dlist.P("UIDVALIDITY", dlist.N(validity)),
