@@ -49,7 +49,7 @@ def into_server(x, f, server):
     said = drill(x, "drill-foreign", "--to", server, "berta", rc=75)
     x.expect("drill-foreign", "no drill has made the mailbox user.backup-drill: nothing was changed there" in said, said)
     untouched(x, "drill-foreign", f, real)
-    a.cmd("DELETE user/" + SCRATCH)
+    removed(f)
 
     # mail for the user whom a killed drill has left; the deleted mailboxes of the real one are no hindrance
     killed(x, f, server)
@@ -59,11 +59,16 @@ def into_server(x, f, server):
     said = drill(x, "drill-delivered", "--to", server, "berta", rc=75)
     x.expect("drill-delivered", "somebody else has put mail into user.backup-drill: nothing was changed there" in said, said)
     untouched(x, "drill-delivered", f, left)
-    a.cmd("DELETE user/" + SCRATCH)
+    removed(f)
     drill(x, "drill-after-all", "--to", server, "berta")
 
     for box in ("projects/apollo", "projects"):     # the rest of the scenario compares the source
         x.imap(ADMIN).cmd("DELETE " + box)
+
+
+def removed(f):
+    f.conn(ADMIN).cmd("DELETE user/" + SCRATCH)
+    f.conns.pop(SCRATCH, None)      # Cyrus has ended the user's connections
 
 
 def untouched(x, step, f, before):
