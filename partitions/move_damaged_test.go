@@ -1,9 +1,11 @@
 package partitions_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -14,21 +16,8 @@ func TestMoveOfBridgedBackup(t *testing.T) {
 			t.Parallel()
 			w, a := inTwo(t)
 			w.news(a)
-			from, to := w.home(), w.other()
-			store := w.stores[0]
-			if from.Partition.Name == "p1" {
-				store = w.stores[1]
-			}
-			newest, err := from.Log().Newest(t.Context(), 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			key := history.LogKey(w.path(), newest-1)
-			if damage == "lost" {
-				store.Lose(key)
-			} else {
-				store.Flip(key, 300)
-			}
+			to := w.other()
+			w.damage(damage, w.newest()-1)
 			if err := w.move(to); err == nil || !strings.Contains(err.Error(), "verify --repair "+w.who) {
 				t.Fatalf("a move of a log with a hole: %v", err)
 			}
@@ -54,16 +43,12 @@ func TestMoveAfterItsLastCommitWasLost(t *testing.T) {
 			t.Parallel()
 			w, a := inTwo(t)
 			w.news(a)
-			from, to := w.home(), w.other()
+			to, newest := w.other(), w.newest()
 			source, target := w.stores[0], w.stores[1]
-			if from.Partition.Name == "p1" {
+			if to == "p0" {
 				source, target = target, source
 			}
-			newest, err := from.Log().Newest(t.Context(), 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			last := history.LogKey(w.path(), newest)
+			last, next := history.LogKey(w.path(), newest), history.LogKey(w.path(), newest+1)
 			target.SetFaults(nil, func(op, key string) error {
 				if op == "put" && key == last {
 					return errDenied
@@ -75,17 +60,34 @@ func TestMoveAfterItsLastCommitWasLost(t *testing.T) {
 			}
 			target.SetFaults(nil, nil)
 			w.news(a)
-			if damage == "lost" {
-				source.Lose(last)
-			} else {
-				source.Flip(last, 300)
-			}
+			w.damage(damage, newest)
 			a.removeIndex()
 			a.sync(w.who, w.boxes...)
+			source.SetFaults(func(op, key string) error {
+				if op == "get" && key == next {
+					return errDenied
+				}
+				return nil
+			}, nil)
+			if err := w.move(to); !errors.Is(err, errDenied) {
+				t.Errorf("a move that cannot read the next commit: %v", err)
+			}
+			source.SetFaults(nil, nil)
 			w.mustMove(to)
 			a.sync(w.who, w.boxes...)
 			a.expectSame(w.who, w.boxes...)
 			checkBucket(t, w.home().Partition.Store, w.path(), w.boxes...).Close()
 		})
+	}
+}
+
+// damage makes a commit of the backup in use unreadable: "lost" or "flipped".
+func (w *two) damage(how string, commit uint64) {
+	w.t.Helper()
+	s, key := w.home().Partition.Store.(*memstore.Store), history.LogKey(w.path(), commit)
+	if how == "lost" {
+		s.Lose(key)
+	} else {
+		s.Flip(key, 300)
 	}
 }

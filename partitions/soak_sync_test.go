@@ -47,7 +47,7 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	maps.DeleteFunc(u.acked, func(id string, _ *source) bool { return u.account.boxes[id] == nil })
 	u.all, u.lied = false, u.lied || w.clocksWrong(h)
 	w.owns(u)
-	failures := 0
+	failures, healed := 0, false
 	var attempts []string
 	for range syncTries {
 		p := &push{c: h.connection(), user: u.name, account: u.account, all: w.rolled || w.undone, acked: func(b *source) { u.acked[b.uniqueid] = b.clone() }}
@@ -58,6 +58,8 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 		switch {
 		case h.dead.Load():
 			return false, nil
+		case err != nil && !healed && heals(err):
+			healed = true
 		case err != nil && !w.excused(u, h, err):
 			return false, fmt.Errorf("sync of %s to %s: unexpected error: %w", u.name, h.name, err)
 		case err != nil:
@@ -98,6 +100,14 @@ func (w *soak) clocksWrong(h *soakHost) bool {
 	return wrong
 }
 
+// heals reports whether an error ends with the next attempt, without any trouble: the index has lost
+// the place of a message that the backup's own log has (certain.go), or the new INBOX has ended a mailbox
+// that the client updates.
+func heals(err error) bool {
+	return errors.Is(err, cyrus.ErrNonexistent) ||
+		errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) && strings.Contains(err.Error(), "lacks what the index")
+}
+
 // excused reports whether current trouble explains an error.
 func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 	if !deferred(err) {
@@ -107,13 +117,8 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 		return true
 	}
 	at := w.home(u)
-	if errors.Is(err, cyrus.ErrNonexistent) {
-		return true // the new INBOX ended a mailbox that the client updates: the next attempt sends it whole
-	}
-	if errors.Is(err, cyrus.ErrLocked) && (strings.Contains(err.Error(), "which is about to be removed") || strings.Contains(err.Error(), "no backup needed them") || strings.Contains(err.Error(), "lacks what the index")) {
-		// A pack was condemned since the host answered that it has a message of it, or its index lost
-		// the place that the backup's own log has (certain.go).
-		return true
+	if errors.Is(err, cyrus.ErrLocked) && (strings.Contains(err.Error(), "which is about to be removed") || strings.Contains(err.Error(), "no backup needed them")) {
+		return true // a pack was condemned since the host answered that it has a message of it
 	}
 	if errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) && (at < 0 || w.parts[at].lacks) {
 		return true // a message was reported as held, and is lost: the host detects this before the commit
