@@ -98,26 +98,38 @@ func TestEachDifferenceIsFound(t *testing.T) {
 		"folder": {func(dir string) { rewrite(filepath.Join(dir, "folders.ndjson"), `"uniqueid":"`, `"uniqueid":"other`) }, "user.anne: was not restored"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, p, out := world(t), new(problems), Result{}
-			d := &directory{drill: &drill{Options: p.options(t.TempDir()), out: &out}}
+			b, p := world(t), new(problems)
+			d := &directory{drill: &drill{Options: p.options(t.TempDir()), out: new(Result)}}
 			d.dir = filepath.Join(d.Scratch, "mail")
-			end, err := d.load(t.Context(), b.Found())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = end() }()
-			if err := d.restore(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			test.change(d.dir)
-			if err := d.compare(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			d.reportMissing()
-			if !slices.ContainsFunc(p.list, func(s string) bool { return strings.Contains(s, test.want) }) || out.Problems != len(p.list) {
-				t.Errorf("%d problems, want %q in %q", out.Problems, test.want, p.list)
-			}
+			restoreAndCompare(t, b, d.drill, d, func() { test.change(d.dir) })
+			p.check(t, d.drill, test.want)
 		})
+	}
+}
+
+// restoreAndCompare drills in a place whose content changes before it is compared.
+func restoreAndCompare(t *testing.T, b *restoretest.Backup, d *drill, to place, change func()) {
+	t.Helper()
+	end, err := d.load(t.Context(), b.Found())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = end() }()
+	if err := to.restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	change()
+	if err := to.compare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.reportMissing()
+}
+
+// check checks that a problem was reported, and that each one was counted.
+func (p *problems) check(t *testing.T, d *drill, want string) {
+	t.Helper()
+	if !slices.ContainsFunc(p.list, func(s string) bool { return strings.Contains(s, want) }) || d.out.Problems != len(p.list) {
+		t.Errorf("%d problems, want %q in %q", d.out.Problems, want, p.list)
 	}
 }
 

@@ -227,22 +227,8 @@ func TestEachDifferenceInAServerIsFound(t *testing.T) {
 			b, p, x := world(t), new(problems), newTarget(t, "b1")
 			account(t, b)
 			d := &inServer{drill: &drill{Options: p.into(x.Server), out: new(Result)}}
-			end, err := d.load(t.Context(), b.Found())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = end() }()
-			if err := d.restore(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			x.do(test.change)
-			if err := d.compare(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			d.reportMissing()
-			if !slices.ContainsFunc(p.list, func(s string) bool { return strings.Contains(s, test.want) }) || d.out.Problems != len(p.list) {
-				t.Errorf("%d problems, want %q in %q", d.out.Problems, test.want, p.list)
-			}
+			restoreAndCompare(t, b, d.drill, d, func() { x.do(test.change) })
+			p.check(t, d.drill, test.want)
 		})
 	}
 }
