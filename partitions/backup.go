@@ -185,10 +185,12 @@ func (b *Backup) find(ctx context.Context) error {
 		return err
 	}
 	p, err = b.set.locate(ctx, b.name, b.part)
-	if err != nil || p == nil {
+	if err != nil {
 		return err
 	}
-	b.part = p
+	if b.part = p; p == nil {
+		return nil // what a client sends is staged where the backup will begin, not where it was
+	}
 	return b.rebuild(ctx)
 }
 

@@ -12,7 +12,9 @@ import (
 )
 
 // Copy copies a message from a place that the backup must not refer to: from the backup
-// that a mailbox comes from, or from another partition. It returns nil if it finds no copy.
+// that a mailbox comes from, or from another partition. It returns nil if it finds no copy, and a
+// message that is Lost if another partition has only unreadable ones: RESERVE may have reported those
+// as held.
 func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	part := w.b.part
 	if w.from != nil {
@@ -25,13 +27,13 @@ func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	}
 	m, err := w.stage.fromOthers(ctx, part, g)
 	if errors.Is(err, errBodyLost) {
-		err = nil // no partition has a readable copy
+		return &Message{exists: true, Missing: true, Lost: true}, nil
 	}
 	return m, err
 }
 
 // fromOthers copies a message from the packs of another partition. It returns errBodyLost if
-// it finds only damaged copies.
+// it finds only unreadable copies.
 func (g *Stage) fromOthers(ctx context.Context, part *Partition, id cyrus.GUID) (*Message, error) {
 	var damaged error
 	for _, p := range g.set.parts {
@@ -60,8 +62,11 @@ func (g *Stage) fromOther(ctx context.Context, from, to *Partition, id cyrus.GUI
 		return nil, err
 	}
 	open, err := from.opener(id, m)
-	if err != nil || open == nil {
+	if err != nil {
 		return nil, err
+	}
+	if open == nil {
+		return nil, fmt.Errorf("partition %s: message %s: %w", from.name, id, errBodyLost)
 	}
 	return g.copyMessage(ctx, to, id, m.size, open)
 }

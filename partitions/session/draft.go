@@ -192,7 +192,7 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old before, m *par
 	case m == nil && failed != nil:
 		return fmt.Errorf("message %s: %w", r.GUID, failed)
 	case m != nil && m.Lost && (m.Known() || x.unreadable == 0):
-		return d.lost(r, old)
+		return d.lost(r, old, m)
 	case m != nil && x.unreadable == 0 && !d.u.complete:
 		d.u.missing++ // known to be missing; a delta does not include it
 		return nil
@@ -206,10 +206,14 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old before, m *par
 
 // lost handles a record whose message has lost its body while the backup is not healed yet.
 // The backup is healed when it is opened again. For a record that we know, only the flags
-// change.
-func (d *draft) lost(r *cyrus.Record, old before) error {
-	if old.message && !d.u.complete {
+// change. A message that the backup does not know was perhaps reported as held: the client is
+// asked for it again, unless it believes that it has sent the record before.
+func (d *draft) lost(r *cyrus.Record, old before, m *partitions.Message) error {
+	switch {
+	case old.message && !d.u.complete:
 		return nil
+	case !m.Known() && d.u.was != nil && uint64(r.UID) <= number(d.u.was.Fields, "LAST_UID"):
+		return fmt.Errorf("message %s was lost: %w: %w", r.GUID, errUnknownMessage, cyrus.ErrLocked)
 	}
 	return fmt.Errorf("message %s was lost: %w", r.GUID, cyrus.ErrLocked)
 }
