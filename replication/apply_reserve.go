@@ -95,6 +95,9 @@ func (r *reserve) readName(d *dlist.Decoder) error {
 		return err
 	}
 	s, _, err := d.Text()
+	if err == nil {
+		err = checkName("MBOXNAME", s)
+	}
 	r.names = append(r.names, s)
 	return err
 }

@@ -1,10 +1,12 @@
 package replication_test
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
@@ -115,6 +117,19 @@ func TestAnswers(t *testing.T) {
 			b.want(tt.command, tt.want)
 			b.want("NOOP", "OK Noop completed")
 		})
+	}
+}
+
+// The server keeps the names of backups in memory, so no command takes a name that cannot exist.
+func TestNamesAreBounded(t *testing.T) {
+	long := fmt.Sprintf("{%d+}\r\n%s", cyrus.MaxName+1, strings.Repeat("a", cyrus.MaxName+1))
+	for _, command := range []string{
+		"GET USER %s", "GET META %s", "GET FULLMAILBOX %s", "GET QUOTA %s", "GET MAILBOXES (a %s)", "GET UNIQUEIDS (a %s)",
+		"APPLY RESERVE %%(PARTITION default MBOXNAME (%s) GUID ())", "APPLY UNMAILBOX %s", "APPLY UNUSER %s",
+		"APPLY SUB %%(USERID %s MBOXNAME a)", "APPLY RENAME %%(OLDMBOXNAME a NEWMBOXNAME %s PARTITION p UIDVALIDITY 1)",
+	} {
+		b := open(t, replicationtest.NewStore())
+		b.want(fmt.Sprintf(command, long), "NO IMAP_PROTOCOL_BAD_PARAMETERS Bad parameters")
 	}
 }
 

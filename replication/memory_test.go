@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
@@ -18,6 +19,12 @@ const mib = 1 << 20
 func literal(i int) string {
 	s := fmt.Sprintf("%08d", i) + strings.Repeat("k", mib-8)
 	return fmt.Sprintf("{%d+}\r\n%s", len(s), s)
+}
+
+// longNames is a mebibyte of names of the greatest length.
+func longNames(i int) string {
+	one := fmt.Sprintf("{%d+}\r\n%08d%s ", cyrus.MaxName, i, strings.Repeat("k", cyrus.MaxName-8))
+	return strings.TrimSuffix(strings.Repeat(one, mib/cyrus.MaxName), " ")
 }
 
 // head is the argument of a complete APPLY MAILBOX up to its records.
@@ -125,11 +132,11 @@ func TestCommandWaitsForMemory(t *testing.T) {
 	first, second := dial(t, srv, replication.ConnOptions{Unix: true}), dial(t, srv, replication.ConnOptions{Unix: true})
 	send(t, first.Conn, "GET MAILBOXES (")
 	for i := range 4 {
-		send(t, first.Conn, literal(i)+" ")
+		send(t, first.Conn, longNames(i)+" ")
 	}
 	answer := make(chan string)
 	go func() {
-		answer <- second.do("GET MAILBOXES (" + literal(1) + " " + literal(2) + " " + literal(3) + ")")
+		answer <- second.do("GET MAILBOXES (" + longNames(1) + " " + longNames(2) + " " + longNames(3) + ")")
 	}()
 	select {
 	case got := <-answer:
@@ -148,9 +155,9 @@ func TestRefusedCommandHoldsNoMemory(t *testing.T) {
 	refused, other := dial(t, srv, replication.ConnOptions{Unix: true}), dial(t, srv, replication.ConnOptions{Unix: true})
 	send(t, refused.Conn, "GET MAILBOXES (")
 	for i := range 8 {
-		send(t, refused.Conn, literal(i)+" ")
+		send(t, refused.Conn, longNames(i)+" ")
 	}
-	other.want("GET MAILBOXES ("+literal(1)+" "+literal(2)+" "+literal(3)+")", "OK Success")
+	other.want("GET MAILBOXES ("+longNames(1)+" "+longNames(2)+" "+longNames(3)+")", "OK Success")
 	if got := refused.do(")"); !strings.HasPrefix(got, "NO ") {
 		t.Errorf("the refused command: %.100q", got)
 	}
@@ -175,10 +182,10 @@ func TestSilentClientLosesItsMemory(t *testing.T) {
 	silent, other := dial(t, srv, replication.ConnOptions{Unix: true}), dial(t, srv, replication.ConnOptions{Unix: true})
 	send(t, silent.Conn, "GET MAILBOXES (")
 	for i := range 4 {
-		send(t, silent.Conn, literal(i)+" ")
+		send(t, silent.Conn, longNames(i)+" ")
 	}
 	if err := <-silent.ended; err == nil || !strings.Contains(err.Error(), "too slowly") {
 		t.Errorf("the silent client: %v", err)
 	}
-	other.want("GET MAILBOXES ("+literal(1)+" "+literal(2)+" "+literal(3)+")", "OK Success")
+	other.want("GET MAILBOXES ("+longNames(1)+" "+longNames(2)+" "+longNames(3)+")", "OK Success")
 }

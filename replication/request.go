@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -120,7 +121,18 @@ func name(key string, v dlist.Value) (string, error) {
 	if err == nil && s == "" {
 		err = &dlist.FieldError{Key: key, Msg: "is empty"}
 	}
+	if err == nil {
+		err = checkName(key, s)
+	}
 	return s, err
+}
+
+// checkName refuses a name that cannot exist. The server keeps names of backups in memory.
+func checkName(key, s string) error {
+	if len(s) <= cyrus.MaxName {
+		return nil
+	}
+	return &dlist.FieldError{Key: key, Msg: fmt.Sprintf("is a name of %d bytes, and may have %d", len(s), cyrus.MaxName)}
 }
 
 // names parses an argument that is a list of strings.
@@ -131,6 +143,9 @@ func names(key string, v dlist.Value) ([]string, error) {
 	out := make([]string, 0, len(v.Items))
 	for _, it := range v.Items {
 		s, err := it.Scalar(key)
+		if err == nil {
+			err = checkName(key, s)
+		}
 		if err != nil {
 			return nil, err
 		}

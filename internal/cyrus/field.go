@@ -75,9 +75,9 @@ func (f *fields) list(key string) []dlist.Value {
 	return l
 }
 
-// maxName limits the length of names. Cyrus's longest, a mailbox with its path, has 4,096
+// MaxName limits the length of names, in bytes. Cyrus's longest, a mailbox with its path, has 4,096
 // bytes. A name becomes part of an index key, and keys have a maximum length.
-const maxName = 4096
+const MaxName = 4096
 
 // name is a mandatory, non-empty string used as a name.
 func (f *fields) name(key string) string {
@@ -91,8 +91,8 @@ func (f *fields) name(key string) string {
 // nameOrEmpty is like name, but "" is allowed and means the server or everybody.
 func (f *fields) nameOrEmpty(key string) string {
 	s := f.text(key)
-	if len(s) > maxName && f.err == nil {
-		f.err = &dlist.FieldError{Key: key, Msg: fmt.Sprintf("is longer than %d bytes", maxName)}
+	if len(s) > MaxName && f.err == nil {
+		f.err = &dlist.FieldError{Key: key, Msg: fmt.Sprintf("is longer than %d bytes", MaxName)}
 	}
 	return s
 }
