@@ -11,6 +11,8 @@ var (
 	// cellEnd ends a cell of a table, and code is a command in one.
 	cellEnd = regexp.MustCompile(`(^|[^\\])\|`)
 	code    = regexp.MustCompile("`([^`]+)`")
+	// measured is the time that a command has taken.
+	measured = regexp.MustCompile(`^ \d+(\.\d)? (s|min) $`)
 )
 
 // TestTasks checks that docs/tasks.md has the tasks of an administrator, each with commands, what they show, and a
@@ -24,13 +26,16 @@ func TestTasks(t *testing.T) {
 		}
 		return string(b)
 	}
-	documents := read("../README.md") + read("../docs/monitoring.md") + read("../docs/man/backup-runbook.7.md")
+	documents := ""
+	for _, path := range []string{"README.md", "docs/monitoring.md", "docs/administration.md", "docs/restore.md", "docs/migrating.md", "docs/man/backup-runbook.7.md"} {
+		documents += read("../" + path)
+	}
 	typed := map[string]bool{}
 	for line := range strings.Lines(documents) {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), " # ")
 		typed[strings.TrimSpace(line)] = true
 	}
-	script, tasks := read("documents/tasks.py"), map[string]bool{}
+	script, tasks := read("documents/tasks.py")+read("documents/second.py"), map[string]bool{}
 	for line := range strings.Lines(read("../docs/tasks.md")) {
 		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| Task |") {
 			continue
@@ -41,6 +46,9 @@ func TestTasks(t *testing.T) {
 			continue
 		}
 		tasks[cells[0]] = true
+		if !measured.MatchString(cells[3]) {
+			t.Errorf("no time: %s", line)
+		}
 		commands := code.FindAllStringSubmatch(cells[1], -1)
 		if len(commands) == 0 {
 			t.Errorf("no command: %s", line)

@@ -1,14 +1,17 @@
-"""The hosts of the documents: backup.example.com, mail.example.com and minio.example.com."""
+"""The hosts of the documents: backup.example.com, mail.example.com, minio.example.com and backup2.example.com."""
+import hashlib
 import imaplib
+import json
 import os
 import re
 import subprocess
+import time
 
 from hosts import NET, PROJECT, Failed, Host, bridge
 
-NAMES = {2: "backup.example.com", 3: "mail.example.com", 4: "minio.example.com"}
+NAMES = {2: "backup.example.com", 3: "mail.example.com", 4: "minio.example.com", 5: "backup2.example.com"}
 # what the hosts call each other; the mail host is also the test server of drills
-HOSTS = {**NAMES, 3: NAMES[3] + " imap-test.example.com"}
+HOSTS = {**NAMES, 3: NAMES[3] + " imap-test.example.com imap1.example.com", 4: NAMES[4] + " new.example.com imap.example.net"}
 PROGRAMS = ("backupd", "ctl_backups", "cyr_backup", "restore", "backup_replay")
 KEY, SECRET = "administrator", "a secret of MinIO"
 
@@ -33,8 +36,14 @@ class Cast:
         self.binds = tools + source
         self.backup = Host(work, NAMES[2], 2, HOSTS, self.binds)
         self.mail = Host(work, NAMES[3], 3, HOSTS, tools)
-        self.minio = Host(work, NAMES[4], 4, HOSTS, [[minio, "/usr/local/bin/minio"]])
+        self.minio = Host(work, NAMES[4], 4, HOSTS, [[minio, "/usr/local/bin/minio"], *tools])
+        self.second = None
         self.debian_mail_host()
+
+    def start_second(self):
+        """Another backup host, with the programs and without a configuration."""
+        self.second = Host(self.work, NAMES[5], 5, HOSTS, self.binds)
+        self.second.run("install /root/backupd/bin/* /usr/local/sbin")
 
     def debian_mail_host(self):
         """A mail host as Debian installs it: its imapd.conf, and the installed services of its cyrus.conf."""
@@ -47,8 +56,23 @@ class Cast:
         self.minio.run("MINIO_ROOT_USER='%s' MINIO_ROOT_PASSWORD='%s' setsid minio server --quiet /srv/minio </dev/null >/var/log/minio 2>&1 &" % (KEY, SECRET))
         self.minio.listens(9000)
 
-    def imap(self, user="cyrus"):
-        c = imaplib.IMAP4(NET + "3")
+    def new_mail_server(self):
+        """A Cyrus without mail on the host of MinIO, new.example.com, which is imap.example.net to its users."""
+        m = self.minio
+        m.run(EMPTY + "; install -d -o cyrus /etc/cyrus; cd /etc/cyrus; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650"
+              " -subj /CN=imap.example.net -addext subjectAltName=DNS:imap.example.net -keyout key -out crt 2>/dev/null; chown cyrus key;"
+              " echo 'another secret' | saslpasswd2 -p -c cyrus; echo 'a secret of anne' | saslpasswd2 -p -c anne; chown cyrus:mail /etc/sasldb2")
+        with open(m.root("/etc/imapd.conf"), "a") as h:
+            h.write("admins: cyrus\ntls_server_cert: /etc/cyrus/crt\ntls_server_key: /etc/cyrus/key\n")
+        m.write("/etc/cyrus.conf", 'SERVICES {\n  imap  cmd="imapd"  listen="143"\n  syncserver  cmd="sync_server"  listen="2005"\n}\n')
+        m.run("systemctl start cyrus-imapd")
+        m.listens(143)
+        m.listens(2005)
+        with open(m.root("/etc/cyrus/crt")) as crt, open(self.backup.root("/etc/ssl/certs/ca-certificates.crt"), "a") as h:
+            h.write(crt.read())
+
+    def imap(self, user="cyrus", host=3):
+        c = imaplib.IMAP4(NET + str(host))
         if user == "cyrus":
             c.login("cyrus", "another secret")
         else:
@@ -67,14 +91,17 @@ class Cast:
         c.logout()
 
     def deliver(self, user, *subjects, folder="INBOX"):
-        c = self.imap(user)
-        for s in subjects:
-            ok, said = c.append(folder, None, None, message(s))
+        self.append(user, *map(message, subjects), folder=folder)
+
+    def append(self, user, *messages, folder="INBOX", host=3):
+        c = self.imap(user, host)
+        for m in messages:
+            ok, said = c.append(folder, None, None, m)
             assert ok == "OK", said
         c.logout()
 
-    def subjects(self, user, folder="INBOX"):
-        c = self.imap(user)
+    def subjects(self, user, folder="INBOX", host=3):
+        c = self.imap(user, host)
         ok, said = c.select(folder, readonly=True)
         if ok != "OK":
             return None
@@ -107,8 +134,8 @@ class Cast:
         c.logout()
         return " ".join(f for f in re.search(r"FLAGS \(([^)]*)\)", said).group(1).split() if f != "\\Recent")
 
-    def delete(self, user, *names, acl=None):
-        c = self.imap(user)
+    def delete(self, user, *names, acl=None, host=3):
+        c = self.imap(user, host)
         if acl:
             c.setacl(acl, "cyrus", "lrswipkxtecda")
         for n in names:
@@ -160,6 +187,13 @@ class Cast:
         self.mail.run("cyrus sync_client -n backup -v -A")
         self.rolling(True)
         self.restart_mail()
+
+    @staticmethod
+    def silent_mail_server(host, client, seconds):
+        """The record of a mail server that a backup host heard from long ago (docs/format.md 9): the key, and the object."""
+        key = hashlib.sha256(("%s\0%s" % (client, host.name)).encode()).hexdigest()[:32]
+        last = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))
+        return "contacts/%s.json" % key, json.dumps({"version": 1, "client": client, "host": host.name, "last": last})
 
     def no_resync(self, before):
         new = self.backup.log()[len(before):]

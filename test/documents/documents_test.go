@@ -1,5 +1,5 @@
-// Package documents types the command lines of README.md, docs/monitoring.md and the runbook into hosts with a real
-// Cyrus and a real MinIO.
+// Package documents types the command lines of README.md, the documents of an administrator and the runbook into hosts
+// with a real Cyrus and a real MinIO.
 package documents
 
 import (

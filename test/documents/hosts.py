@@ -63,17 +63,23 @@ class Host:
         subprocess.run([*ip, "addr", "add", "%s%d/24" % (NET, number), "dev", "eth0"], check=True)
         subprocess.run([*ip, "link", "set", "eth0", "up"], check=True)
 
-    def run(self, line, rc=0, timeout=240):
-        """Runs a command line as root would type it. Returns status and output."""
-        began = time.time()
+    def run(self, line, rc=0, timeout=240, answer=None):
+        """Runs a command line as root would type it, at a terminal if it has a question to answer. Returns status and output."""
+        began, terminal = time.time(), ()
+        if answer is not None:
+            terminal = os.openpty()
+            os.write(terminal[0], answer.encode() + b"\n")
         try:
             r = subprocess.run(["nsenter", "--target", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
-                                "sh", "-c", line], env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, timeout=timeout)
+                                "sh", "-c", line], env=ENVIRONMENT, stdin=terminal[1] if terminal else subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
         except subprocess.TimeoutExpired:
             if line != STUCK:
                 print("---- the processes of %s:\n%s" % (self.name, self.run(STUCK, rc=None)[1]), flush=True)
             raise
+        finally:
+            for fd in terminal:
+                os.close(fd)
         said = r.stdout.decode("utf-8", "replace")
         if time.time() - began > 2:
             print("  %4.1f s  %s# %s" % (time.time() - began, self.name.split(".")[0], line), flush=True)
