@@ -28,7 +28,7 @@ func (d *directory) restore(ctx context.Context) error {
 	rep := d.report()
 	err := files.New(d.src, rep, files.Options{Kind: "eml", Path: d.dir, DefaultDomain: d.DefaultDomain,
 		DeletedPrefix: d.DeletedPrefix, AdminForm: d.AdminForm}).Restore(ctx, d.sel.Folders, d.account)
-	d.added = rep.Sums().Added
+	d.restored(rep)
 	return err
 }
 

@@ -98,8 +98,9 @@ type drill struct {
 	sel     *restore.Selection
 	account *restore.Account
 	added   int       // messages that the restore reports as written
+	excused int       // problems that the restore has reported itself
 	found   int       // messages that are there
-	missing []missing // messages that are not there
+	missing []missing // the mailboxes with messages that are not there
 }
 
 func (d *drill) place() place {
@@ -109,10 +110,11 @@ func (d *drill) place() place {
 	return &directory{drill: d}
 }
 
-// missing is a message that is not there.
+// missing is a mailbox with messages that are not there.
 type missing struct {
 	mailbox string
-	uid     uint32
+	n       int
+	first   uint32 // uid
 }
 
 // problem counts and reports a problem.
@@ -157,6 +159,12 @@ func (d *drill) report() *restore.Report {
 	return &restore.Report{Progress: silent{}, Problem: func(err error) { d.problem("%w", err) }, Warning: d.Note}
 }
 
+// restored takes the counts of a restore that has ended.
+func (d *drill) restored(rep *restore.Report) {
+	sums := rep.Sums()
+	d.added, d.excused = sums.Added, sums.Problems
+}
+
 // silent is a restore.Progress that shows nothing.
 type silent struct{}
 
@@ -165,18 +173,31 @@ func (silent) Add(int, int64)   {}
 
 // lost notes messages of a mailbox that are not there.
 func (d *drill) lost(f *restore.Folder, refs []restore.Ref) {
-	for _, r := range refs {
-		d.missing = append(d.missing, missing{f.From.Name, r.UID})
+	if len(refs) == 0 {
+		return
 	}
+	if n := len(d.missing); n > 0 && d.missing[n-1].mailbox == f.From.Name {
+		d.missing[n-1].n += len(refs)
+		return
+	}
+	d.missing = append(d.missing, missing{f.From.Name, len(refs), refs[0].UID})
 }
 
-// reportMissing reports messages that are not there. If all that the restore has written is there, it
-// has reported each of the others itself.
+// reportMissing reports messages that are not there. It is silent only if the restore can have reported
+// each of them: it has reported as many problems, and all that it has written is there.
 func (d *drill) reportMissing() {
-	if d.found == d.added {
+	n := 0
+	for _, m := range d.missing {
+		n += m.n
+	}
+	if n <= d.excused && d.found == d.added {
 		return
 	}
 	for _, m := range d.missing {
-		d.problem("%s uid %d: was not restored", m.mailbox, m.uid)
+		if m.n == 1 {
+			d.problem("%s uid %d: was not restored", m.mailbox, m.first)
+			continue
+		}
+		d.problem("%s: %d messages were not restored, the first is uid %d", m.mailbox, m.n, m.first)
 	}
 }

@@ -35,7 +35,6 @@ func (d *inServer) compare(ctx context.Context) error {
 			m := boxes[f.Name]
 			if m == nil || !holds(m) {
 				d.problem("%s: was not restored", f.From.Name)
-				d.lost(f, f.Messages)
 				continue
 			}
 			if m.UniqueID != f.From.UniqueID {

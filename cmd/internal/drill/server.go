@@ -119,7 +119,7 @@ func (d *inServer) restore(ctx context.Context) error {
 	rep.Problem = d.notRestored
 	err = csync.New(d.src, rep, csync.Options{Dial: d.Server.dial, Partition: partition, KeepUIDs: true,
 		DeletedPrefix: d.DeletedPrefix, DefaultDomain: d.DefaultDomain}).Restore(ctx, d.folders, d.mapped)
-	d.added = rep.Sums().Added
+	d.restored(rep)
 	d.put.mayHave(d.refused)
 	if err != nil && !ofBackup(err) {
 		return ofServer(ctx, err)
