@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ const maxLine = 8 << 10
 // Client is one connection to a csync server. Not for concurrent use.
 type Client struct {
 	conn    io.ReadWriteCloser
+	idle    *idleConn // below conn; nil = it has no deadlines
 	r       *bufio.Reader
 	d       *dlist.Decoder
 	out     *bufio.Writer // to conn
@@ -38,7 +40,11 @@ type Client struct {
 
 func newClient(conn io.ReadWriteCloser) *Client {
 	c := &Client{conn: conn, staged: make(map[cyrus.GUID]struct{})}
-	c.transport(bufio.NewReaderSize(conn, bufSize), bufio.NewWriterSize(conn, bufSize))
+	if network, ok := conn.(net.Conn); ok {
+		c.idle = &idleConn{Conn: network}
+		c.conn = c.idle
+	}
+	c.transport(bufio.NewReaderSize(c.conn, bufSize), bufio.NewWriterSize(c.conn, bufSize))
 	return c
 }
 

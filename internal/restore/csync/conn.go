@@ -45,7 +45,7 @@ func (c *conn) fresh() { c.uploaded, c.size = nil, 0 }
 func (c *conn) survive(ctx context.Context, err error) error {
 	var refused *client.RefusedError
 	switch {
-	case ctx.Err() != nil, errors.Is(err, cyrus.ErrLocked), errors.Is(err, client.ErrPermission):
+	case ctx.Err() != nil, errors.Is(err, cyrus.ErrLocked), errors.Is(err, client.ErrPermission), errors.Is(err, client.ErrIdle):
 		return err
 	case !c.Broken() && !errors.As(err, &refused): // the backup cannot be read
 		return err

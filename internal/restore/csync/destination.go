@@ -114,7 +114,7 @@ func (d *Destination) one(ctx context.Context, c *conn, f *restore.Folder) error
 func (d *Destination) concernsFolder(ctx context.Context, c *conn, err error) bool {
 	var refused *client.RefusedError
 	switch {
-	case ctx.Err() != nil, c.lost, errors.Is(err, client.ErrPermission):
+	case ctx.Err() != nil, c.lost, errors.Is(err, client.ErrPermission), errors.Is(err, client.ErrIdle):
 		return false
 	case c.Broken():
 		c.failed++
