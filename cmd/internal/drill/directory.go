@@ -19,6 +19,8 @@ func (d *directory) prepare(context.Context) (done func() error, err error) {
 	return done, err
 }
 
+func (d *directory) some() bool { return len(d.sel.Folders) > 0 }
+
 // restore writes the files.
 func (d *directory) restore(ctx context.Context) error {
 	n, size := d.sel.Messages()

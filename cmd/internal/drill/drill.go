@@ -44,6 +44,7 @@ type Result struct {
 	Bytes     int64         // of these messages
 	Took      time.Duration // from the first request to the last message at its place, without the comparison
 	Problems  int
+	Nothing   bool  // the backup has no mailbox to restore, so nothing was proven
 	Left      error // why the server still has the scratch user; nil = it was removed
 }
 
@@ -51,6 +52,8 @@ type Result struct {
 type place interface {
 	// prepare removes what an interrupted drill has left. done removes what this one leaves.
 	prepare(context.Context) (done func() error, err error)
+	// some reports whether there is a mailbox to restore.
+	some() bool
 	restore(context.Context) error
 	compare(context.Context) error
 }
@@ -79,6 +82,9 @@ func Run(ctx context.Context, f *repository.Found, o Options) (out Result, err e
 		return out, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
+	if out.Nothing = !to.some(); out.Nothing {
+		return out, nil
+	}
 	if err := to.restore(ctx); err != nil {
 		return out, err
 	}

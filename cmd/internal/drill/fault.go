@@ -44,12 +44,15 @@ func faulty(err error) bool {
 	if ofBackup(err) {
 		return false
 	}
+	var fault *ServerError
+	if errors.As(err, &fault) {
+		return true
+	}
 	var refused *client.RefusedError
 	if errors.As(err, &refused) {
 		return refused.Token == "" || errors.Is(err, client.ErrPermission) || errors.Is(err, cyrus.ErrLocked)
 	}
-	var fault *ServerError
 	var lost net.Error
-	return errors.As(err, &fault) || errors.As(err, &lost) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.Is(err, client.ErrIdle) || errors.As(err, &lost) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed)
 }

@@ -34,7 +34,7 @@ func (d *inServer) compare(ctx context.Context) error {
 			}
 			m := boxes[f.Name]
 			if m == nil || !holds(m) {
-				d.problem("%s: was not restored", f.From.Name)
+				d.lacks("%s: was not restored", f.From.Name)
 				continue
 			}
 			if m.UniqueID != f.From.UniqueID {
@@ -51,7 +51,28 @@ func (d *inServer) compare(ctx context.Context) error {
 	if d.unread != nil {
 		return err
 	}
-	return ofServer(ctx, err)
+	return ofServer(ctx, d.blame(err))
+}
+
+// blame returns the error of a comparison, or else the fault of the restore before, if nothing was found
+// that is not its consequence.
+func (d *inServer) blame(err error) error {
+	switch {
+	case err != nil || d.fault == nil:
+		return err
+	case d.out.Problems > 0:
+		d.Note(d.fault.Error())
+		return nil
+	}
+	return d.fault
+}
+
+// lacks reports an item that the server does not have as it is in the backup. That can be a consequence of
+// a fault of the server.
+func (d *inServer) lacks(format string, args ...any) {
+	if d.fault == nil {
+		d.problem(format, args...)
+	}
 }
 
 // message returns a record of the backup.
@@ -64,13 +85,16 @@ func (d *inServer) message(ref restore.Ref) (*restore.Message, error) {
 // mailbox compares a mailbox of the server: what the server reports, then each message.
 func (d *inServer) mailbox(ctx context.Context, c *client.Client, m *cyrus.Mailbox, f *restore.Folder) error {
 	x := &comparing{inServer: d, f: f, rest: f.Messages, want: cyrus.NewCRC(), bad: map[uint32]bool{}}
-	before, missed := d.out.Problems, len(d.missing)
+	before := d.out.Problems
 	fields, err := c.GetFullMailbox(ctx, m.Name, x.record)
 	if err != nil {
 		return err
 	}
+	if x.foreign || number(fields, "LAST_APPENDDATE") > 0 {
+		return fmt.Errorf("%s: %w", m.Name, errDelivered)
+	}
 	x.lost(x.rest)
-	if d.out.Problems == before && len(d.missing) == missed {
+	if d.out.Problems == before && !x.less {
 		x.compareCRCs(number(fields, "SYNC_CRC"), number(fields, "SYNC_CRC_ANNOT"))
 	}
 	x.compareHead(m, &cyrus.Mailbox{Fields: fields})
@@ -80,17 +104,22 @@ func (d *inServer) mailbox(ctx context.Context, c *client.Client, m *cyrus.Mailb
 // comparing is the comparison of one mailbox.
 type comparing struct {
 	*inServer
-	f      *restore.Folder
-	rest   []restore.Ref // that the server has not reported so far
-	want   cyrus.CRC
-	memory cyrus.CRCMemory
-	bad    map[uint32]bool // uids with a problem
-	more   bool            // the server has annotations that the backup does not have
+	f       *restore.Folder
+	rest    []restore.Ref // that the server has not reported so far
+	want    cyrus.CRC
+	memory  cyrus.CRCMemory
+	bad     map[uint32]bool // uids with a problem
+	more    bool            // the server has annotations that the backup does not have
+	less    bool            // the server does not have all messages
+	foreign bool            // the server has a message that no drill has put there
 }
 
 // lost notes messages that the server does not have.
 func (x *comparing) lost(refs []restore.Ref) {
-	x.inServer.lost(x.f, refs)
+	if x.fault == nil {
+		x.inServer.lost(x.f, refs)
+	}
+	x.less = x.less || len(refs) > 0
 	for _, r := range refs {
 		x.bad[r.UID] = true
 	}
@@ -103,7 +132,11 @@ func (x *comparing) record(r *cyrus.Record) error {
 	}
 	at, ok := slices.BinarySearchFunc(x.rest, r.UID, func(a restore.Ref, uid uint32) int { return cmp.Compare(a.UID, uid) })
 	if !ok {
-		x.problem("%s uid %d: was restored twice, or is not in the mailbox", x.f.From.Name, r.UID)
+		if r.UID > x.put[x.f.From.UniqueID] {
+			x.foreign = true
+			return nil
+		}
+		x.lacks("%s uid %d: was restored twice, or is not in the mailbox", x.f.From.Name, r.UID)
 		return nil
 	}
 	x.lost(x.rest[:at])
@@ -207,7 +240,7 @@ func (x *comparing) compareHead(m, full *cyrus.Mailbox) {
 		want[i].UserID = x.user(want[i].UserID)
 	}
 	if have, err := full.Annotations(); err != nil || !contains(have, want) {
-		x.problem("%s: the server has other annotations of the mailbox", x.f.From.Name)
+		x.lacks("%s: the server has other annotations of the mailbox", x.f.From.Name)
 	}
 }
 

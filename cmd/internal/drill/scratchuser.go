@@ -84,9 +84,11 @@ func (s *Server) clear(ctx context.Context, c *client.Client, now time.Time, put
 	if err := s.others(u, put); err != nil {
 		return err
 	}
+	c.LimitIdle(idleRemoval)
 	if err := c.ApplyUnuser(ctx, ScratchUser); err != nil {
 		return fmt.Errorf("remove the user %s from %s: %w", ScratchUser, s.Name, err)
 	}
+	c.LimitIdle(idleTime)
 	if u, err = look(ctx, c); err == nil && !nothing(u) {
 		err = fmt.Errorf("%s has not removed all of the user %s: see its log", s.Name, ScratchUser)
 	}

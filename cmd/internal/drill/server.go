@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,10 @@ import (
 // removeTime and removeEach, for each message, limit the removal of the scratch user after a drill, also
 // after an interrupted one.
 const removeTime, removeEach = 2 * time.Minute, 20 * time.Millisecond
+
+// idleTime limits how long the server may be silent while it executes a command, or takes the bytes of
+// one. The removal of a user, who may be one that an interrupted drill has left, takes longer.
+const idleTime, idleRemoval = 10 * time.Minute, time.Hour
 
 // Server is a Cyrus server for drills. The caller holds its Lock.
 type Server struct {
@@ -42,10 +47,14 @@ func (s *Server) remove(ctx context.Context, now time.Time, put highest) error {
 	return ofServer(ctx, s.with(ctx, func(c *client.Client) error { return s.clear(ctx, c, now, put) }))
 }
 
-// dial is Dial, whose errors are faults of the server.
+// dial is Dial, whose errors are faults of the server, with a limit for each command.
 func (s *Server) dial(ctx context.Context) (*client.Client, error) {
 	c, err := s.Dial(ctx)
-	return c, ofServer(ctx, err)
+	if err != nil {
+		return nil, ofServer(ctx, err)
+	}
+	c.LimitIdle(idleTime)
+	return c, nil
 }
 
 // with calls fn with a connection.
@@ -73,7 +82,7 @@ type inServer struct {
 	inbox   string           // the uniqueid of the INBOX
 	put     highest
 	fault   error  // the first fault of the server while it restores
-	refused uint32 // problems while it restores
+	refused uint32 // items that were not restored as they are
 	unread  error  // why a record of the backup could not be read
 }
 
@@ -93,6 +102,10 @@ func (d *inServer) prepare(ctx context.Context) (done func() error, err error) {
 		}
 		return nil
 	}, nil
+}
+
+func (d *inServer) some() bool {
+	return slices.ContainsFunc(d.sel.Folders, func(f *restore.Folder) bool { return !submissions(f) })
 }
 
 // removal limits the removal of the scratch user.
@@ -116,7 +129,7 @@ func (d *inServer) restore(ctx context.Context) error {
 		return ofServer(ctx, err)
 	}
 	rep := d.report()
-	rep.Problem = d.notRestored
+	rep.Problem = func(err error) { d.notRestored(ctx, err) }
 	err = csync.New(d.src, rep, csync.Options{Dial: d.Server.dial, Partition: partition, KeepUIDs: true,
 		DeletedPrefix: d.DeletedPrefix, DefaultDomain: d.DefaultDomain}).Restore(ctx, d.folders, d.mapped)
 	d.restored(rep)
@@ -124,23 +137,40 @@ func (d *inServer) restore(ctx context.Context) error {
 	if err != nil && !ofBackup(err) {
 		return ofServer(ctx, err)
 	}
-	if err == nil && d.fault != nil {
-		return ofServer(ctx, d.fault)
-	}
 	return err
 }
 
-// notRestored reports an item that was not restored. After a fault of the server nothing is compared.
-func (d *inServer) notRestored(err error) {
+// notRestored reports an item that was not restored. After a fault of the server only other differences
+// count.
+func (d *inServer) notRestored(ctx context.Context, err error) {
+	d.refused++
+	if errors.Is(err, client.ErrChecksum) && d.delivered(ctx) {
+		err = &ServerError{fmt.Errorf("%w: %w", errDelivered, err)}
+	}
 	switch {
 	case !faulty(err):
-		d.refused++
 		d.problem("%w", err)
 	case d.fault == nil:
 		d.fault = err
 	default:
 		d.Note(err.Error())
 	}
+}
+
+// errDelivered means that a delivery has changed a mailbox of the drill.
+var errDelivered = errors.New("somebody else has put mail there meanwhile")
+
+// delivered reports whether somebody has put mail into a mailbox of the scratch user. The server refuses
+// records then, because it has a higher modseq than the backup (imap/sync_support.c, sync_apply_mailbox).
+func (d *inServer) delivered(ctx context.Context) (found bool) {
+	err := d.Server.with(ctx, func(c *client.Client) error {
+		u, err := c.GetUser(ctx, ScratchUser)
+		if err == nil {
+			found = slices.ContainsFunc(u.Mailboxes, func(m *cyrus.Mailbox) bool { return number(m.Fields, "LAST_APPENDDATE") > 0 })
+		}
+		return err
+	})
+	return err == nil && found
 }
 
 // readdress gives the folders to the scratch user.

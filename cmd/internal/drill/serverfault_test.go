@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 	"github.com/cyrusbackup/backupd/replication/client"
 	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
 )
@@ -59,6 +60,45 @@ func TestFaultOfServerIsNoProblem(t *testing.T) {
 					t.Errorf("%s %d (%s): %v", answer, n, failed, err)
 				}
 			}
+		}
+	}
+}
+
+// One item that the server refuses without a reason does not hide the others: all that is there is compared,
+// and what differs is a problem of the backup.
+func TestFaultHidesNoProblem(t *testing.T) {
+	for _, refused := range []string{"APPLY SUB", "APPLY QUOTA", "APPLY SIEVE"} {
+		for _, differs := range []bool{false, true} {
+			b, p, x := world(t), new(problems), newTarget(t, "b1")
+			account(t, b)
+			d := &inServer{drill: &drill{Options: p.into(x.Server), out: new(Result)}}
+			end, err := d.load(t.Context(), b.Found())
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.breaks(func(_ int, what string) string {
+				if what == refused {
+					return "NO Unknown error"
+				}
+				return ""
+			})
+			err = d.restore(t.Context())
+			x.breaks(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if differs {
+				x.do(changed(1, func(r *cyrus.Record) { r.Flags = []string{`\Draft`} }))
+			}
+			err = d.compare(t.Context())
+			d.reportMissing()
+			var fault *ServerError
+			switch {
+			case !differs && (len(p.list) > 0 || !errors.As(err, &fault) || !strings.Contains(err.Error(), "Unknown error") || d.out.Messages != 4),
+				differs && (err != nil || len(p.list) != 1 || !strings.Contains(p.list[0], "the server has other flags") || len(p.notes) == 0):
+				t.Errorf("%s, differs %v: %v, %q, notes %q, %+v", refused, differs, err, p.list, p.notes, d.out)
+			}
+			_ = end()
 		}
 	}
 }
@@ -142,6 +182,64 @@ func TestMailThatCameMeanwhileIsKept(t *testing.T) {
 	d.put.mayHave(1)
 	if err := x.remove(t.Context(), time.Now(), d.put); err != nil || x.has(ScratchUser) != "" {
 		t.Error(err)
+	}
+}
+
+// appended returns a change of the INBOX as by a delivery: a message with the next uids, and its date.
+func appended(t *testing.T, uids ...uint32) func(ctx context.Context, c *client.Client) error {
+	return func(ctx context.Context, c *client.Client) error {
+		var r *cyrus.Record
+		fields, err := c.GetFullMailbox(ctx, scratchInbox, func(x *cyrus.Record) error { r = x; return nil })
+		if err != nil || r == nil {
+			return errors.Join(err, errors.New("no message to copy"))
+		}
+		var list []*cyrus.Record
+		for _, uid := range uids {
+			one := *r
+			one.UID, one.ModSeq = uid, r.ModSeq+10
+			list = append(list, &one)
+			fields = with(fields, "LAST_UID", dlist.N(uint64(uid)))
+		}
+		fields = with(with(fields, "SYNC_CRC", dlist.N(0)), "SYNC_CRC_ANNOT", dlist.N(0))
+		return c.ApplyMailbox(ctx, with(fields, "LAST_APPENDDATE", dlist.N(1796041689)), cyrus.Since{}, records(list...))
+	}
+}
+
+// Mail that comes for the scratch user is no fault of the backup: between the restore and the comparison, and
+// during the restore, when the server refuses whatever else the drill sends to that mailbox.
+func TestMailDuringDrill(t *testing.T) {
+	for name, uids := range map[string][]uint32{"new": {99}, "read and removed": nil} {
+		x, p := newTarget(t, "b1"), new(problems)
+		d := restored(t, x, p)
+		x.do(appended(t, uids...))
+		var fault *ServerError
+		if err := d.compare(t.Context()); !errors.As(err, &fault) || len(p.list) > 0 || !strings.Contains(err.Error(), "somebody else has put mail") {
+			t.Errorf("%s: %v, %q", name, err, p.list)
+		}
+	}
+	for _, delivered := range []bool{true, false} {
+		b, x, p := world(t), newTarget(t, "b1"), new(problems)
+		x.breaks(func(_ int, what string) string {
+			if what != "APPLY MAILBOX" {
+				return ""
+			}
+			// The server here has executed the command that it refuses, so it gets the mail again.
+			if breaking := x.breaking; delivered {
+				x.breaking = nil
+				x.mu.Unlock()
+				x.do(appended(t, 99))
+				x.mu.Lock()
+				x.breaking = breaking
+			}
+			return "NO IMAP_SYNC_CHECKSUM Checksum Failure"
+		})
+		out, err := Run(t.Context(), b.Found(), p.into(x.Server))
+		x.breaks(nil)
+		var fault *ServerError
+		if delivered && (out.Problems > 0 || !errors.As(err, &fault) || out.Left == nil || !strings.Contains(x.has(ScratchUser), " 99")) ||
+			!delivered && (out.Problems == 0 || out.Left != nil) {
+			t.Errorf("delivered %v: %+v, %v, %q", delivered, out, err, p.list)
+		}
 	}
 }
 
@@ -238,5 +336,21 @@ func TestLostRecordIsFound(t *testing.T) {
 	}
 	if len(p.list) != 1 || !strings.Contains(p.list[0], "user.anne: the CRC of the server is") {
 		t.Error(p.list)
+	}
+}
+
+// A backup of which nothing is restored is not equal to anything.
+func TestNothingToRestore(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	out := b.Box("user.anne.#jmapsubmission")
+	out.Extra = append(out.Extra, dlist.P("MBOXTYPE", dlist.S("s")))
+	out.Deliver("pending", 1600000005)
+	b.Sync()
+	p, x := new(problems), newTarget(t, "b1")
+	if got, err := Run(t.Context(), b.Found(), p.into(x.Server)); err != nil || !got.Nothing || len(p.list) > 0 {
+		t.Errorf("%+v, %v, %q", got, err, p.list)
+	}
+	if got, err := Run(t.Context(), b.Found(), p.options(t.TempDir())); err != nil || got.Nothing || got.Messages != 1 {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -57,19 +57,19 @@ func (d *inServer) subscription(name string) string {
 func (d *inServer) compareUser(u *client.User) {
 	for _, e := range d.mapped.Subs {
 		if !slices.Contains(u.Subs, e.Name) {
-			d.problem("subscription to %s: was not restored", e.Name)
+			d.lacks("subscription to %s: was not restored", e.Name)
 		}
 	}
 	for _, e := range d.mapped.Scripts {
 		if !slices.ContainsFunc(u.Sieve, func(s client.SieveInfo) bool {
 			return s.Filename == e.Filename && (s.GUID == "" || s.GUID == e.GUID.String())
 		}) {
-			d.problem("Sieve script %s: was not restored, or has other bytes", e.Filename)
+			d.lacks("Sieve script %s: was not restored, or has other bytes", e.Filename)
 		}
 	}
 	for _, e := range d.mapped.Quotas {
 		if !slices.ContainsFunc(u.Quotas, func(q cyrus.Quota) bool { return q.Root == e.Root }) {
-			d.problem("quota of %s: was not restored", e.Root)
+			d.lacks("quota of %s: was not restored", e.Root)
 		}
 	}
 }
