@@ -75,7 +75,8 @@ func (r *runRecord) restored(partition string, out drill.Result) {
 	p.Seconds += out.Took.Seconds()
 }
 
-// notRun records in all partitions that a drill could not begin, because of the server.
+// notRun records in all partitions that a drill could not begin or continue, because of the server or its
+// options.
 func (r *runRecord) notRun(err error) {
 	for _, p := range r.c.bucket.Partitions {
 		r.fault(p.Name, err)
@@ -140,6 +141,9 @@ func (r *runRecord) end(late bool, failure error) {
 		}
 		out, err := r.beside(ctx, p.Store, out)
 		if err == nil {
+			err = isRepository(ctx, p.Store)
+		}
+		if err == nil {
 			err = c.writing(ctx, p, func(s objstore.Store) error { return out.Put(ctx, s) })
 		}
 		if err != nil && c.verbose > 0 {
@@ -158,6 +162,16 @@ func (r *runRecord) result(partition string, out *repository.Run, late bool, fai
 		return repository.RunFailed
 	}
 	return repository.RunOK
+}
+
+// isRepository returns an error if a partition is empty. A record there would be all that a command which
+// reads leaves, and what root makes in a directory keeps backupd out.
+func isRepository(ctx context.Context, s objstore.Store) error {
+	_, _, err := repository.ReadSmall(ctx, s, repository.Key)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return errors.New("no backup was made there yet")
+	}
+	return err
 }
 
 // later begins the text about a later drill in the record of a failed one.

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 // readers are the commands that only read, by their arguments after -C FILE.
 var readers = []string{
 	"ctl_backups list", "ctl_backups list -t", "ctl_backups list --holds", "ctl_backups list --from-bucket -j", "ctl_backups stat -h -A",
-	"ctl_backups cost -h --backups", "ctl_backups verify -A", "ctl_backups verify -q anne", "ctl_backups verify --repair -n anne",
+	"ctl_backups cost -h --backups", "ctl_backups verify -A", "ctl_backups verify -q -A", "ctl_backups verify -q anne", "ctl_backups drill", "ctl_backups verify --repair -n anne",
 	"ctl_backups doctor", "ctl_backups doctor --client", "ctl_backups compact -n -A", "ctl_backups erase -n anne", "ctl_backups erase --list",
 	"cyr_backup anne list mailboxes", "cyr_backup anne list chunks", "cyr_backup anne log", "cyr_backup anne find subject:x",
 	"restore -n -v --to maildir:OUT anne -a", "restore -n -v --to maildir:OUT -A",
@@ -62,9 +62,11 @@ func TestReadersCreateNothing(t *testing.T) {
 		}
 	}
 	for name, set := range map[string]func(t *testing.T, root string){
-		"nothing":         func(*testing.T, string) {},
-		"no spool":        func(t *testing.T, root string) { mkdir(t, root, "conf") },
-		"empty spool":     func(t *testing.T, root string) { mkdir(t, root, "conf"); mkdir(t, root, "spool") },
+		"nothing":     func(*testing.T, string) {},
+		"no spool":    func(t *testing.T, root string) { mkdir(t, root, "conf") },
+		"empty spool": func(t *testing.T, root string) { mkdir(t, root, "conf"); mkdir(t, root, "spool") },
+		// Made as root, before somebody gives it to the server's user.
+		"spool of root":   func(t *testing.T, root string) { mkdir(t, root, "conf"); mkdir(t, root, "spool") },
 		"backups":         func(t *testing.T, root string) { mkdir(t, root, "conf"); backups(t, filepath.Join(root, "spool")) },
 		"backups, no dir": func(t *testing.T, root string) { backups(t, filepath.Join(root, "spool")) },
 	} {
@@ -77,6 +79,11 @@ func TestReadersCreateNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			give(t, root)
+			if name == "spool of root" && os.Geteuid() == 0 {
+				if err := os.Chown(filepath.Join(root, "spool"), 0, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
 			before := tree(t, root)
 			for _, line := range readers {
 				args := strings.Fields(strings.ReplaceAll(line, "OUT", root+"/out"))
