@@ -6,24 +6,18 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"strings"
 	"time"
-
-	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/drill"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/cmd/internal/syncport"
-	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/replication/client"
 )
 
 // drillUsers is how many backups are restored if the command line does not say.
 const drillUsers = 3
-
-// notCompared is the status of a backup whose drill the server has prevented.
-const notCompared = "not compared"
 
 // drilling is a run of drill.
 type drilling struct {
@@ -34,6 +28,8 @@ type drilling struct {
 	failed int
 	faults int           // backups that were not compared, because of the server
 	server *drill.Server // nil = a directory
+	gone   bool          // the server no longer answers
+	empty  int           // backups without a mailbox
 }
 
 // drillBackups restores sampled backups into a scratch directory or a server, one after another, and
@@ -42,7 +38,8 @@ func drillBackups(c *command) error {
 	d := &drilling{command: c, record: c.beginRun(repository.RunDrill)}
 	end, err := d.begin()
 	if err == nil {
-		err = errors.Join(c.eachOf(d.record.counting(c.sampled(d.drillable(c.chosen()))), d.one), end())
+		drawn := c.sampled(d.drillable(c.chosen()), func() int { return d.done + d.faults })
+		err = errors.Join(c.eachOf(d.answered(d.record.counting(drawn)), d.one), end())
 	}
 	d.record.end(false, err)
 	c.audit.Done(c.bucket.Conf, "drill", err, "what", c.what(), "to", c.to, "backups", d.done, "failed", d.failed, "messages", d.total.Messages)
@@ -52,27 +49,46 @@ func drillBackups(c *command) error {
 	return err
 }
 
-// begin finds out whether the server can be used, before it restores anything.
+// begin finds out whether the server can be used, before it restores anything. A drill that cannot begin
+// is recorded, because nobody reads what a drill prints at night.
 func (d *drilling) begin() (end func() error, err error) {
 	if d.to == "" {
 		return func() error { return nil }, nil
 	}
+	d.record.server = d.to
+	end, err = d.useServer()
+	if err != nil && d.ctx.Err() == nil {
+		d.record.notRun(err)
+	}
+	return end, err
+}
+
+// useServer locks the server against other drills of this host, and removes what one has left.
+func (d *drilling) useServer() (release func() error, err error) {
 	dial, err := syncport.Dialer(d.bucket.Conf, d.to, false)
 	if err != nil {
 		return nil, err
 	}
-	d.server, d.record.server = drill.NewServer(d.to, d.host, dial), d.to
-	release, err := d.server.Lock()
+	d.server = drill.NewServer(d.to, d.host, dial)
+	release, err = d.server.Lock()
 	if err != nil {
 		return nil, err
 	}
 	if err := d.server.Clear(d.ctx, d.now); err != nil {
-		if d.ctx.Err() == nil {
-			d.record.notRun(err)
-		}
 		return nil, errors.Join(err, release())
 	}
 	return release, nil
+}
+
+// answered yields backups as long as the server answers. Each further one would wait for it.
+func (d *drilling) answered(backups iter.Seq2[*repository.Found, error]) iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
+		for f, err := range backups {
+			if d.gone || !yield(f, err) {
+				return
+			}
+		}
+	}
 }
 
 // drillable leaves out the backup of the scratch user. A server for drills may have been backed up, too.
@@ -117,6 +133,9 @@ func (d *drilling) one(f *repository.Found) error {
 	if fault := new(drill.ServerError); errors.As(err, &fault) && out.Problems == 0 {
 		return d.notCompared(f, out, err)
 	}
+	if out.Nothing && out.Problems == 0 && err == nil {
+		return d.nothing(f, out)
+	}
 	d.done++
 	d.total.Messages += out.Messages
 	d.total.Bytes += out.Bytes
@@ -160,68 +179,24 @@ func (d *drilling) left(f *repository.Found, err error) {
 func (d *drilling) notCompared(f *repository.Found, out drill.Result, err error) error {
 	d.faults++
 	d.record.fault(f.Partition.Name, err)
+	if errors.Is(err, client.ErrIdle) {
+		d.gone = true
+		d.record.notRun(err)
+	}
 	if perr := d.print(f, out, err); perr != nil {
 		return perr
 	}
 	return fmt.Errorf("%s: %w", label(f), err)
 }
 
-// print prints the result for a backup.
-func (d *drilling) print(f *repository.Found, out drill.Result, err error) error {
-	word, reason := statusOf(err)
-	if fault := new(drill.ServerError); errors.As(err, &fault) && out.Problems == 0 {
-		word = notCompared
-	}
-	if d.structured() {
-		return d.object(struct {
-			Command   string    `json:"command"`
-			UserID    string    `json:"userid,omitempty"`
-			Path      string    `json:"fname"`
-			Server    string    `json:"server,omitempty"`
-			Status    string    `json:"status"`
-			Reason    string    `json:"reason,omitempty"`
-			AsOf      time.Time `json:"as_of,omitzero"`
-			Mailboxes int       `json:"mailboxes"`
-			Messages  int       `json:"messages"`
-			Bytes     int64     `json:"bytes"`
-			Seconds   float64   `json:"seconds"`
-			Problems  int       `json:"problems"`
-		}{"drill", userID(f), place(f), d.to, word, strings.TrimSuffix(reason, ": "+cli.ErrReported.Error()), out.AsOf,
-			out.Mailboxes, out.Messages, out.Bytes, out.Took.Seconds(), out.Problems})
-	}
-	text := word
-	if !out.AsOf.IsZero() && word != notCompared {
-		text += fmt.Sprintf(": %s in %s, %s, as of %s", objects(int64(out.Messages), "message"),
-			english.Plural(out.Mailboxes, "mailbox", "mailboxes"), inTime(out.Bytes, out.Took), timespec.Text(out.AsOf))
-	}
-	if out.Problems > 0 {
-		text += "; " + objects(int64(out.Problems), "problem")
-	}
-	_, perr := cli.Fprintf(d.out, "drill %s: %s\n", label(f), text)
-	return perr
-}
-
-// summary prints the sum, if more than one backup was restored.
-func (d *drilling) summary() error {
-	if d.done+d.faults < 2 || d.structured() {
+// nothing reports a backup that has only deleted mailboxes. It proves nothing, so it does not count, and
+// another one is drawn.
+func (d *drilling) nothing(f *repository.Found, out drill.Result) error {
+	d.empty++
+	if d.users > 0 || d.share > 0 {
 		return nil
 	}
-	result := "all equal the backup"
-	if d.failed > 0 || d.faults > 0 {
-		result = fmt.Sprintf("%d failed", d.failed)
-	}
-	if d.faults > 0 {
-		result += fmt.Sprintf(", %d not compared because of %s", d.faults, d.to)
-	}
-	_, err := cli.Fprintf(d.out, "%s, %s, %s: %s\n", objects(int64(d.done), "backup"), objects(int64(d.total.Messages), "message"),
-		inTime(d.total.Bytes, d.total.Took), result)
-	return err
-}
-
-// inTime formats how many bytes were restored in a time, and how fast.
-func inTime(bytes int64, took time.Duration) string {
-	rate := float64(bytes) / max(took, time.Millisecond).Seconds()
-	return fmt.Sprintf("%s in %.1f s (%s/s)", binary(bytes), took.Seconds(), binary(int64(rate)))
+	return d.print(f, out, nil)
 }
 
 // checkDrill checks the options of drill. Without names, it draws from all backups.

@@ -119,7 +119,7 @@ func TestSampling(t *testing.T) {
 		for range runs {
 			var paths []string
 			failed := 0
-			for f, err := range c.sampled(all) {
+			for f, err := range c.sampled(all, func() int { return len(paths) }) {
 				if err != nil {
 					failed++
 					continue

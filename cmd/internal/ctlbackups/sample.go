@@ -1,9 +1,11 @@
 package ctlbackups
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,73 +28,98 @@ func (p *portion) Set(s string) error {
 	return nil
 }
 
+// spares is how many backups are kept in case that drawn ones have nothing to restore.
+const spares = 100
+
 // sampled draws backups at random: --users of them, or each with the probability --share, but at least
-// one. It holds no more than it yields. Without these options it yields all.
-func (c *command) sampled(backups iter.Seq2[*repository.Found, error]) iter.Seq2[*repository.Found, error] {
+// one. Without these options it yields all. useful returns how many of those that were yielded had
+// something to restore; others are drawn in place of the rest.
+func (c *command) sampled(backups iter.Seq2[*repository.Found, error], useful func() int) iter.Seq2[*repository.Found, error] {
 	switch {
 	case c.users > 0:
-		return c.drawn(backups, c.users)
+		return c.drawn(backups, c.users, useful)
 	case c.share > 0:
-		return c.drawnShare(backups)
+		return c.drawnShare(backups, useful)
 	}
 	return backups
 }
 
-// drawn yields n of the backups, each with the same probability (algorithm R), after the last one was
-// listed. Errors are yielded at once.
-func (c *command) drawn(backups iter.Seq2[*repository.Found, error], n int) iter.Seq2[*repository.Found, error] {
+// drawn yields n useful backups, each with the same probability, after the last one was listed. Errors are
+// yielded at once.
+func (c *command) drawn(backups iter.Seq2[*repository.Found, error], n int, useful func() int) iter.Seq2[*repository.Found, error] {
 	return func(yield func(*repository.Found, error) bool) {
-		var some []*repository.Found
-		seen := 0
+		some := reservoir{most: n + spares, random: c.random}
 		for f, err := range backups {
-			if err != nil {
-				if !yield(f, err) {
-					return
-				}
-				continue
-			}
-			seen++
-			if len(some) < n {
-				some = append(some, f)
-			} else if i := c.random(seen); i < n {
-				some[i] = f
+			if err == nil {
+				some.add(f)
+			} else if !yield(f, err) {
+				return
 			}
 		}
-		for _, f := range some {
-			if !yield(f, nil) {
+		for _, f := range some.shuffled(n) {
+			if useful() >= n || !yield(f, nil) {
 				return
 			}
 		}
 	}
 }
 
-// drawnShare yields each backup with the probability --share; if that is none, one of them.
-func (c *command) drawnShare(backups iter.Seq2[*repository.Found, error]) iter.Seq2[*repository.Found, error] {
+// drawnShare yields each backup with the probability --share; if none of them is useful, others until one
+// is.
+func (c *command) drawnShare(backups iter.Seq2[*repository.Found, error], useful func() int) iter.Seq2[*repository.Found, error] {
 	return func(yield func(*repository.Found, error) bool) {
 		const precision = 1 << 30
-		none := true
-		yieldOr := func(f *repository.Found, err error) bool {
-			none = none && err != nil
-			return yield(f, err)
-		}
-		var left *repository.Found // a backup that was not drawn
-		seen := 0
+		left := reservoir{most: spares, random: c.random}
 		for f, err := range backups {
 			if err == nil && float64(c.random(precision)) >= float64(c.share)*precision {
-				seen++
-				if c.random(seen) == 0 {
-					left = f
-				}
-				continue
-			}
-			if !yieldOr(f, err) {
+				left.add(f)
+			} else if !yield(f, err) {
 				return
 			}
 		}
-		if none && left != nil {
-			yield(left, nil)
+		for _, f := range left.shuffled(1) {
+			if useful() > 0 || !yield(f, nil) {
+				return
+			}
 		}
 	}
+}
+
+// reservoir keeps most of the backups that were added, each with the same probability (algorithm R).
+type reservoir struct {
+	most   int
+	random func(n int) int
+	kept   []listed
+	seen   int
+}
+
+// listed is a backup with its place in a list.
+type listed struct {
+	f  *repository.Found
+	at int
+}
+
+func (r *reservoir) add(f *repository.Found) {
+	r.seen++
+	if len(r.kept) < r.most {
+		r.kept = append(r.kept, listed{f, r.seen})
+	} else if i := r.random(r.seen); i < r.most {
+		r.kept[i] = listed{f, r.seen}
+	}
+}
+
+// shuffled returns the backups so that each has the same chance to be among the first ones: the place in a
+// reservoir depends on that in the list. The first ones have the order of the list.
+func (r *reservoir) shuffled(first int) (out []*repository.Found) {
+	for i := len(r.kept) - 1; i > 0; i-- {
+		k := r.random(i + 1)
+		r.kept[i], r.kept[k] = r.kept[k], r.kept[i]
+	}
+	slices.SortFunc(r.kept[:min(first, len(r.kept))], func(a, b listed) int { return cmp.Compare(a.at, b.at) })
+	for _, x := range r.kept {
+		out = append(out, x.f)
+	}
+	return out
 }
 
 // random returns a number from 0 to n-1.

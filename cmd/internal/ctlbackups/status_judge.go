@@ -19,8 +19,8 @@ const (
 	// offsetWarning is the difference of clocks that is a warning. From offsetCritical on, S3 refuses
 	// requests.
 	offsetWarning, offsetCritical = time.Minute, 15 * time.Minute
-	// compactAge and verifyAge are how old the last runs may be.
-	compactAge, verifyAge = 3 * 24 * time.Hour, 35 * 24 * time.Hour
+	// compactAge, verifyAge and drillAge are how old the last runs may be.
+	compactAge, verifyAge, drillAge = 3 * 24 * time.Hour, 35 * 24 * time.Hour, 35 * 24 * time.Hour
 	// loginsWarning is how many failed logins in half an hour are a warning, as in docs/monitoring/alerts.yml.
 	loginsWarning = 10
 	// namedUsers is how many users a line names.
@@ -157,6 +157,7 @@ func (j *judge) verified(about string, p *statusPartition) {
 	}
 }
 
+// drilled reports a drill that has failed, or that no longer takes place. Nobody has to run the first one.
 func (j *judge) drilled(about string, p *statusPartition) {
 	r := p.Runs[repository.RunDrill]
 	switch {
@@ -171,6 +172,9 @@ func (j *judge) drilled(about string, p *statusPartition) {
 	case r.Result == repository.RunIncomplete && r.Server != "" && r.Error != "":
 		j.r.problem(levelWarning, about, fmt.Sprintf("drill at %s could not use the server %s: %s", timespec.Text(r.Ended), r.Server, r.Error),
 			"correct that, or name another server; then run ctl_backups drill --to again")
+	case j.old(r.Ended, p.Created, drillAge):
+		j.r.problem(levelWarning, about, "no drill has ended since "+timespec.Text(r.Ended),
+			"run ctl_backups drill every night or every month; if something starts it, look whether it still runs, and into syslog")
 	}
 }
 
