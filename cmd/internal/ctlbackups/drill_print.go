@@ -14,8 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// The status of a backup whose drill the server has prevented, or disturbed, and that of one that proves
-// nothing.
+// The status of a backup whose drill the server has prevented, or disturbed, and that of an empty backup.
 const (
 	notCompared      = "not compared"
 	partlyCompared   = "partly compared"

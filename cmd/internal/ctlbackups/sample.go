@@ -32,7 +32,7 @@ func (p *portion) Set(s string) error {
 const spares = 100
 
 // sampled draws backups at random: --users of them, or each with the probability --share, but at least
-// one. Without these options it yields all. useful returns how many of those that were yielded had
+// one. Without these options it yields all. useful returns how many of the backups so far had
 // something to restore; others are drawn in place of the rest.
 func (c *command) sampled(backups iter.Seq2[*repository.Found, error], useful func() int) iter.Seq2[*repository.Found, error] {
 	switch {

@@ -67,7 +67,7 @@ func (d *inServer) blame(err error) error {
 	return d.fault
 }
 
-// lacks reports an item that the server does not have as it is in the backup. That can be a consequence of
+// lacks reports an item that differs from the backup, or is not there. That can be a consequence of
 // a fault of the server.
 func (d *inServer) lacks(format string, args ...any) {
 	if d.fault == nil {

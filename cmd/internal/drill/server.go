@@ -20,7 +20,7 @@ import (
 const removeTime, removeEach = 2 * time.Minute, 20 * time.Millisecond
 
 // idleTime limits how long the server may be silent while it executes a command, or takes the bytes of
-// one. The removal of a user, who may be one that an interrupted drill has left, takes longer.
+// one. The removal of a user, which may be that of an interrupted drill, takes longer.
 const idleTime, idleRemoval = 10 * time.Minute, time.Hour
 
 // Server is a Cyrus server for drills. The caller holds its Lock.

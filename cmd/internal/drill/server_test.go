@@ -29,7 +29,7 @@ type target struct {
 	*Server
 	t    *testing.T
 	fake *fakeserver.Server
-	wrap func(net.Conn) net.Conn // the client's end; nil = as it is
+	wrap func(net.Conn) net.Conn // wraps the client's end; may be nil
 
 	mu       sync.Mutex
 	breaking func(n int, what string) string // an answer in place of that of the n-th command
