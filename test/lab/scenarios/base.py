@@ -52,7 +52,8 @@ class Context:
         conf = {**self.opt.conf, **self.sc.conf, **kw.pop("conf", {})}
         # do not wait longer for a failing store than the test lasts
         conf.setdefault("backup_outage_wait", "60s")
-        env, bindir = {"GORACE": "halt_on_error=0 exitcode=66 atexit_sleep_ms=0"}, self.opt.bin
+        gorace = "halt_on_error=0 exitcode=66 atexit_sleep_ms=0 clear_shadow_mmap_threshold=1073741824"
+        env, bindir = {"GORACE": gorace}, self.opt.bin
         if self.sc.lapse:       # programs for tests: cmd/internal/clock
             bindir, env["LAPSE_FILE"] = os.path.join(bindir, "lapse"), self.lab.path("days")
             self.set_forward()

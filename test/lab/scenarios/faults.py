@@ -162,7 +162,7 @@ def few_objects(x):
     x.sync("3-after", "-u", "oskar", quiet=True)
 
 
-@scenario("index")
+@scenario("index", usual="dir")
 def index_lost(x):
     "the index is removed between two syncs: the next sends nothing new"
     x.user("ina", "inge")
@@ -195,7 +195,7 @@ def killed(x):
     x.sync("3-resumed", "-u", "kurt")
 
 
-@scenario("term", conf={"backup_drain_timeout": "20s"})
+@scenario("term", usual="minio", conf={"backup_drain_timeout": "20s"})
 def terminated(x):
     "SIGTERM during a sync: a running command is answered, nothing is lost"
     x.user("theo")

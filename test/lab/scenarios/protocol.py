@@ -244,7 +244,7 @@ def all_of_them(x):
     x.sync("h2-A-incremental", "-A")
 
 
-@scenario("i")
+@scenario("i", usual="dir")
 def rolling_changes(x):
     "rolling replication while everything changes"
     x.user("ida", "otto")

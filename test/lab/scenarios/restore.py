@@ -265,7 +265,7 @@ def cut(x):
             instance.down(x.lab, name, wipe=True)
 
 
-@scenario("r4", conf=LOGIN, src={"allowapop": "no"})
+@scenario("r4", usual="dir", conf=LOGIN, src={"allowapop": "no"})
 def elsewhere(x):
     "restore --to: IMAP, Maildir, mbox, eml and tar have every byte, flag and date"
     everything(x)
