@@ -168,7 +168,7 @@ func TestDiesAnywhere(t *testing.T) {
 		if inside || t.Context().Err() != nil { // the test has failed meanwhile
 			return
 		}
-		if events++; events%6 != 0 {
+		if events++; events%(5+stride()) != 0 {
 			return
 		}
 		inside = true
@@ -239,7 +239,10 @@ func (m *source) deliverLong(body []byte) {
 // transactions: the commit is applied again, and the counts are right.
 func TestDiesDuringLargeCommit(t *testing.T) {
 	t.Parallel()
-	const n = 5_000
+	n := 5_000
+	if stride() > 1 {
+		n = 3_500 // still more than two transactions
+	}
 	store := withRepository(t)
 	h := storyHost(t, patience, store)
 	h.sync("somebody", newSource("user.somebody")) // the index knows the repository

@@ -14,7 +14,7 @@ import (
 // copy is complete, also if it has a part of the log from before the merge.
 func TestExportDuringMerge(t *testing.T) {
 	for _, again := range []bool{false, true} {
-		for n := 0; ; n++ {
+		for n := firstCall() - 1; ; n += stride() {
 			c := &clocked{now: time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)}
 			store, out := memstore.New(c.clock), memstore.New(c.clock)
 			h, target := newHostWith(t, c.options, store), newHostWith(t, c.options, out)

@@ -32,8 +32,8 @@ func TestMoveInterrupted(t *testing.T) {
 				shortWait(o)
 				o.NoCheckpoints = true
 			}, c.stores[0], c.stores[1])
-			n := 1
-			for ; c.at(n); n++ {
+			n := firstCall()
+			for ; c.at(n); n += stride() {
 				if t.Failed() {
 					t.Fatalf("call %d", n)
 				}

@@ -3,6 +3,7 @@ package partitions_test
 import (
 	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -266,10 +267,11 @@ func (w *damageWorld) healed(h *host, alone bool) {
 // After any damage to one object, verify --repair and one sync make both users' backups whole,
 // whether the host has kept its index or not.
 func TestRepairEveryDamage(t *testing.T) {
+	third, sample := rand.IntN(3), stride() > 1
 	w := newDamageWorld(t)
 	for i, kind := range kindsOfObjects {
 		for j, damage := range []string{"deleted", "truncated", "flipped", "swapped", "copied"} {
-			if testing.Short() && (i+j)%3 != 0 {
+			if sample && (i+j)%3 != third {
 				continue
 			}
 			t.Run(kind+" "+damage, func(t *testing.T) {

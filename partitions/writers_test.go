@@ -127,7 +127,7 @@ func TestAnotherHostAtEveryCall(t *testing.T) {
 			t.Parallel()
 			store := withRepository(t)
 			mine, other := storyHost(t, time.Second, store), storyHost(t, time.Second, store)
-			for n := 1; n < 100; n++ {
+			for n := firstCall(); n < 100; n += stride() {
 				w := &world{user: fmt.Sprint("anne", n)}
 				w.inbox, w.other = newSource("user."+w.user), newSource("user."+w.user+".Other")
 				for i := range 4 {

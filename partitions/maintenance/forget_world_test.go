@@ -272,7 +272,7 @@ func (w *forgetful) checkForgotten(whole bool) {
 
 func (w *forgetful) checkMoments() {
 	w.t.Helper()
-	objects := history.NewObjects(w.memory, 0)
+	bodies := newBodies(w.memory)
 	for n := w.base(); n <= w.tip.Number; n++ {
 		if w.times[n].Before(w.until) {
 			continue
@@ -284,7 +284,7 @@ func (w *forgetful) checkMoments() {
 		if want := w.shown[n]; want != "" && w.live(m) != want {
 			w.t.Errorf("the live content at commit %d has changed:\n%s\ninstead of\n%s", n, w.live(m), want)
 		}
-		w.checkBodies(m, objects)
+		w.checkBodies(m, bodies)
 		w.must(m.Close())
 	}
 	if w.t.Failed() {

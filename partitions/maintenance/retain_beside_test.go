@@ -68,10 +68,6 @@ func between(s *memstore.Store, n int, fn func()) *faultstore.Store {
 func TestReadersBesideRetention(t *testing.T) {
 	w, start := again(t)
 	tip := w.tip.Number
-	step := 1
-	if short() {
-		step = 3
-	}
 	for name, read := range map[string]func(f *repository.Found){
 		"newest": func(f *repository.Found) {
 			m, err := f.Load(t.Context(), history.Moment{Now: w.now})
@@ -80,7 +76,7 @@ func TestReadersBesideRetention(t *testing.T) {
 			if got := w.dump(m); m.Tip().Number >= tip && got != w.dumps[m.Tip().Number] {
 				t.Errorf("another state at commit %d", m.Tip().Number)
 			}
-			w.checkBodies(m, history.NewObjects(f.Partition.Store, 0))
+			w.checkBodies(m, newBodies(f.Partition.Store))
 		},
 		"a moment that is kept": func(f *repository.Found) {
 			n := tip - 8
@@ -90,7 +86,7 @@ func TestReadersBesideRetention(t *testing.T) {
 			if got := w.dump(m); got != w.dumps[n] || len(m.Gaps()) > 0 {
 				t.Errorf("another state at commit %d, with the gaps %v", n, m.Gaps())
 			}
-			w.checkBodies(m, history.NewObjects(f.Partition.Store, 0))
+			w.checkBodies(m, newBodies(f.Partition.Store))
 		},
 		"verify": func(f *repository.Found) {
 			_, err := verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) { t.Errorf("%s", p) }})
@@ -98,7 +94,8 @@ func TestReadersBesideRetention(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for n, ran := 0, true; ran; n += step {
+			n, step := every(5)
+			for ran := true; ran; n += step {
 				w.restart(start, tip)
 				ran = false
 				f := *w.found

@@ -359,7 +359,7 @@ func TestPlacesOfRemovedCommits(t *testing.T) {
 	if done := w.mustRetain(); done.Cut.Number < 5 {
 		t.Fatalf("the cut is %d", done.Cut.Number)
 	}
-	w.checkBodies(old, history.NewObjects(w.memory, 0)) // as the index of a daemon
+	w.checkBodies(old, newBodies(w.memory)) // as the index of a daemon
 	for range 15 {
 		w.days(1)
 		w.deliver("inbox", 1)
@@ -558,9 +558,9 @@ func TestReach(t *testing.T) {
 		if err != nil || !r.First.Equal(w.times[first]) || !r.Every.Equal(w.times[every]) || r.Single != single {
 			t.Errorf("%+v, %v, want %d moments from %s on, and every one since %s", r, err, single, w.times[first], w.times[every])
 		}
-		w.checkMoment(history.Moment{Time: r.First, Now: w.now}, first, true)
+		w.checkMoment(history.Moment{Time: r.First, Now: w.now}, first, true, newBodies(w.memory))
 		if first > 1 {
-			w.checkMoment(history.Moment{Time: r.First.Add(-time.Second), Now: w.now}, first-1, false)
+			w.checkMoment(history.Moment{Time: r.First.Add(-time.Second), Now: w.now}, first-1, false, newBodies(w.memory))
 		}
 	}
 	check(1, 1, 0)

@@ -331,11 +331,15 @@ func (w *past) mustRetain() maintenance.RetainResult {
 	return done
 }
 
-// retainNightly runs Retain, and in every fifth night checks what mustRetain does: a check restores
-// every moment that is kept.
+// retainNightly runs Retain, and in every fifth night (tenth, if short) checks what mustRetain does: a
+// check restores every moment that is kept.
 func (w *past) retainNightly(night int) maintenance.RetainResult {
 	w.t.Helper()
-	if night%5 == 4 {
+	nights := 5
+	if short() {
+		nights = 10
+	}
+	if night%nights == nights-1 {
 		return w.mustRetain()
 	}
 	done, err := w.retain()
@@ -451,6 +455,7 @@ func (w *past) check0() {
 	for from > 1 && !exists[from-1] && !exists[from] {
 		from++
 	}
+	bodies := newBodies(w.memory)
 	for n := uint64(1); n <= w.tip.Number; n++ {
 		kept := n >= from || exists[n]
 		if !kept && w.now.Sub(w.times[n]) <= w.policy.Keep {
@@ -459,14 +464,14 @@ func (w *past) check0() {
 		if n > 1 && n+2 < w.tip.Number && !exists[n] && !exists[n-1] && !exists[n+1] && w.random.IntN(40) > 0 {
 			continue // a sample is enough
 		}
-		w.checkMoment(history.Moment{Number: n, Now: w.now}, n, kept)
+		w.checkMoment(history.Moment{Number: n, Now: w.now}, n, kept, bodies)
 		if w.times[n+1].Sub(w.times[n]) >= time.Second {
-			w.checkMoment(history.Moment{Time: w.times[n], Now: w.now}, n, kept)
+			w.checkMoment(history.Moment{Time: w.times[n], Now: w.now}, n, kept, bodies)
 		}
 	}
 }
 
-func (w *past) checkMoment(at history.Moment, n uint64, kept bool) {
+func (w *past) checkMoment(at history.Moment, n uint64, kept bool, bodies *bodies) {
 	w.t.Helper()
 	m, err := w.found.Load(w.t.Context(), at)
 	if !kept {
@@ -485,18 +490,38 @@ func (w *past) checkMoment(at history.Moment, n uint64, kept bool) {
 	if got := w.dump(m); got != w.dumps[n] {
 		w.t.Fatalf("the state at commit %d has changed:\n%s\ninstead of\n%s", n, got, w.dumps[n])
 	}
-	w.checkBodies(m, history.NewObjects(w.memory, 0))
+	w.checkBodies(m, bodies)
 }
 
-// checkBodies reads every message of the state.
-func (w *past) checkBodies(m *history.Mem, o *history.Objects) {
+// bodies reads messages of many states of a bucket that does not change meanwhile.
+type bodies struct {
+	*history.Objects
+	read map[string]bool // by message and places: most states have the same ones
+}
+
+func newBodies(s objstore.Store) *bodies {
+	return &bodies{history.NewObjects(s, 0), map[string]bool{}}
+}
+
+// checkBodies reads every message of the state that b has not read from the same places.
+func (w *past) checkBodies(m *history.Mem, b *bodies) {
 	w.t.Helper()
 	for s, err := range m.Messages() {
 		w.must(err)
 		if s.Missing {
 			continue
 		}
-		body, err := history.OpenMessage(w.t.Context(), o, s, m.Places)
+		key := fmt.Sprint(s.GUID, s.Size)
+		for _, c := range s.Chunks {
+			places, err := m.Places(c)
+			w.must(err)
+			key += fmt.Sprint(c, places)
+		}
+		if b.read[key] {
+			continue
+		}
+		b.read[key] = true
+		body, err := history.OpenMessage(w.t.Context(), b.Objects, s, m.Places)
 		if err != nil {
 			w.t.Fatalf("message %s at commit %d: %v", s.GUID, m.Tip().Number, err)
 		}
