@@ -27,12 +27,12 @@ build:
 
 test: deps minio lint test-race
 
-# the three longest packages first, so that none of them runs alone at the end; some packages
+# the four longest packages first, so that none of them runs alone at the end; some packages
 # mostly wait, so three run at a time; make lint has vetted them. At its end a process with the race
 # detector waits for a second by default: backupd is started a thousand times. By default the detector
 # maps its memory again for each allocation above 64 KiB, and each page of it then faults
 test-race:
-	GORACE='atexit_sleep_ms=0 clear_shadow_mmap_threshold=1073741824' $(GO) test -race -vet=off -shuffle=on -p 3 -timeout 25m ./test/e2e ./partitions ./partitions/maintenance ./...
+	GORACE='atexit_sleep_ms=0 clear_shadow_mmap_threshold=1073741824' $(GO) test -race -vet=off -shuffle=on -p 3 -timeout 25m ./test/e2e ./partitions ./partitions/maintenance ./test/bucketrestore ./...
 
 # without the real Cyrus, MinIO and the bucket tools; some packages mostly wait, so four run at a time
 unit:
