@@ -135,7 +135,9 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if err := c.all(ctx, p.opt.Cache, p.cacheName); err != nil {
 		return err
 	}
-	p.out.There = c.there.there
+	if err := p.countPresent(c); err != nil {
+		return err
+	}
 	do, err := p.sortPacks(ctx, both(ofAll(c.used), ofAll(c.moved)), list, listed)
 	if err != nil {
 		return err
@@ -160,6 +162,14 @@ func (p *pass) newCensus() *census {
 	return c
 }
 
+// countPresent completes the numbers of backups after the count.
+func (p *pass) countPresent(c *census) error {
+	all, recent, err := twice(c.seen)
+	p.out.There, p.out.Twice = c.there.there, all
+	c.before.aside -= recent // they are there, too
+	return err
+}
+
 // compare blocks the pass if backups are missing that were not erased. Perhaps a disk is not
 // mounted, or somebody has made a mistake, and their packs must still be there when the backups are
 // there again.
@@ -175,7 +185,7 @@ func (p *pass) compare(ctx context.Context, before *presence) error {
 	if was == nil || p.out.Blocking > 0 { // a backup that blocks was not counted
 		return nil
 	}
-	if is.Backups+p.gone.used < was.Backups && is.Backups+is.Aside+p.gone.all < was.Backups+was.Aside {
+	if is.Backups+p.gone.used < was.Backups && is.copies()+p.gone.all < was.copies() {
 		p.out.block(backupPrefix, fmt.Errorf("%w: %d (and %d set aside), but %d (%d) on %s: is everything mounted? If backups were removed on purpose, remove %s", errMissing,
 			is.Backups, is.Aside, was.Backups, was.Aside, was.Time.UTC().Format(time.RFC3339), ResultKey))
 	} else if err := before.fewer(was, p.gone.used); err != nil {

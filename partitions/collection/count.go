@@ -176,7 +176,10 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 		return nil
 	}
 	defer func() { err = errors.Join(err, o.counted.packs.close()) }()
-	if err := c.seen.add(sightingOf(o.group)); err != nil {
+	if o.first.IsZero() {
+		return nil
+	}
+	if err := c.seen.add(sightingOf(o.group, &c.before)); err != nil {
 		return err
 	}
 	c.there.add(o.group)

@@ -46,7 +46,7 @@ func (p *pass) erased(ctx context.Context, since time.Time) (n erased, err error
 
 // emptied reports whether erasures explain that there is no backup.
 func (p *pass) emptied(ctx context.Context) (bool, error) {
-	if p.last != nil && (p.last.Backups > p.gone.used || p.last.Backups+p.last.Aside > p.gone.all) {
+	if p.last != nil && (p.last.Backups > p.gone.used || p.last.copies() > p.gone.all) {
 		return false, nil
 	}
 	n, err := p.erased(ctx, time.Time{})

@@ -18,7 +18,7 @@ type group struct {
 	uses   bool
 	info   objstore.Info // backup.json, if there is one
 	newest uint64        // highest number in the log
-	first  time.Time     // when the oldest of its objects was put; zero = unknown
+	first  time.Time     // when the oldest of its objects was put, except for leases; zero = it has only leases
 	last   time.Time     // when the newest was put
 	print  [32]byte
 	err    error // the key is unknown, or the list has ended with an error
@@ -94,7 +94,7 @@ func (g *grouping) add(info objstore.Info) {
 	if o.kind == kindLog {
 		g.newest = max(g.newest, o.to)
 	}
-	if g.last.IsZero() || info.Modified.Before(g.first) {
+	if !o.lease() && (g.first.IsZero() || info.Modified.Before(g.first)) {
 		g.first = info.Modified
 	}
 	if info.Modified.After(g.last) {

@@ -71,6 +71,14 @@ func TestSetAsideBetweenCounts(t *testing.T) {
 			t.Error("the pack still exists")
 		}
 	})
+	t.Run("during the first", func(t *testing.T) {
+		w := newWorld(t)
+		shared(w)
+		w.duringCount(func() { aside(w, "anne") })
+		if r := w.collect(); r.Rewritten.Packs != 1 || r.Twice != 1 {
+			t.Errorf("%+v", r)
+		}
+	})
 	t.Run("before", func(t *testing.T) {
 		w := newWorld(t)
 		w.commit("anne", nil)

@@ -218,7 +218,7 @@ func (c *counting) take(a asked, all *namingSet) (err error) {
 		return nil
 	}
 	maps.Copy(c.doubt, a.doubt)
-	if err := c.again.add(sightingOf(a.group)); err != nil || a.named == nil {
+	if err := c.again.add(sightingOf(a.group, &presence{})); err != nil || a.named == nil {
 		return err
 	}
 	for n, err := range a.named.sorted() {

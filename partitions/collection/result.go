@@ -41,6 +41,8 @@ type Totals struct {
 	Time    time.Time `json:"time"` // store time at the start
 	Backups int       `json:"backups"`
 	Aside   int       `json:"set_aside"` // backups that were set aside
+	// Twice are those of them that Backups includes, because they were being set aside.
+	Twice int `json:"twice,omitempty"`
 	// There are the backups with an object that was put by Time. 0 = unknown.
 	There int    `json:"there,omitempty"`
 	All   Amount `json:"all"`
@@ -55,6 +57,9 @@ type Totals struct {
 	// Merged is the store time of the last pass that condemned small packs. Zero = none.
 	Merged time.Time `json:"merged,omitzero"`
 }
+
+// copies is the number of backups and of copies that were set aside, each counted once.
+func (t *Totals) copies() int { return t.Backups + t.Aside - t.Twice }
 
 // Reclaimable is what later passes will remove whole if nothing changes. What they free in sparse packs
 // is known when these are counted entry by entry.

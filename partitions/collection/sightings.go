@@ -10,16 +10,26 @@ import (
 )
 
 // sighting is a copy of a backup that a count has found: the hash of its path, the hash of its
-// prefix, and its newest commit. Copies that were set aside have the same path.
-type sighting [32 + 32 + 8]byte
+// prefix, its newest commit, when its oldest object was put, and flags. Copies that were set aside
+// have the same path.
+type sighting [32 + 32 + 8 + 8 + 1]byte
+
+const (
+	sightedAside  = 1 << iota // the copy was set aside
+	sightedRecent             // since the last pass (presence)
+)
 
 func (s *sighting) raw() []byte { return s[:] }
 
 func (s *sighting) path() [32]byte   { return [32]byte(s[:32]) }
 func (s *sighting) prefix() [32]byte { return [32]byte(s[32:64]) }
 func (s *sighting) newest() uint64   { return binary.BigEndian.Uint64(s[64:]) }
+func (s *sighting) first() int64     { return int64(binary.BigEndian.Uint64(s[72:])) } // Unix nanoseconds
+func (s *sighting) aside() bool      { return s[80]&sightedAside != 0 }
+func (s *sighting) recent() bool     { return s[80]&sightedRecent != 0 }
 
-func sightingOf(g group) (s sighting) {
+// sightingOf returns the sighting of a backup. before is the presence at the last pass.
+func sightingOf(g group, before *presence) (s sighting) {
 	path, aside := strings.CutPrefix(g.prefix, asidePrefix)
 	if aside {
 		path = path[:strings.LastIndexByte(strings.TrimSuffix(path, "/"), '/')+1]
@@ -30,19 +40,26 @@ func sightingOf(g group) (s sighting) {
 	copy(s[:], of[:])
 	copy(s[32:], at[:])
 	binary.BigEndian.PutUint64(s[64:], g.newest)
+	binary.BigEndian.PutUint64(s[72:], uint64(g.first.UnixNano()))
+	if aside {
+		s[80] |= sightedAside
+	}
+	if before.setAside(g) {
+		s[80] |= sightedRecent
+	}
 	return s
 }
 
 // sightings are all copies of backups that a count has found.
 type sightings = sortedSet[sighting, *sighting]
 
-const sightingsInMemory = 1 << 16 // 5 MB
+const sightingsInMemory = 1 << 16 // 5 MiB
 
 func newSightings() *sightings { return newSortedSet[sighting, *sighting](sightingsInMemory) }
 
 // missing counts the backups that an earlier count has found and a later one has not, or not
-// with all of their commits. A copy that was set aside meanwhile replaces its original. A new user
-// replaces nobody.
+// with all of their commits. A copy that was set aside meanwhile, or during the earlier count, replaces
+// its original. A new user replaces nobody.
 func missing(was, is *sightings) (n int, err error) {
 	later, stop := iter.Pull2(is.sorted())
 	defer stop()
@@ -74,7 +91,7 @@ func missing(was, is *sightings) (n int, err error) {
 func lacking(before, after []sighting) (n int) {
 	known := map[[32]byte]bool{}
 	for _, b := range before {
-		known[b.prefix()] = true
+		known[b.prefix()] = !isTwice(b, before)
 	}
 	for _, b := range before {
 		found := false
@@ -98,13 +115,18 @@ type presence struct {
 
 func (p *presence) add(g group) {
 	switch {
+	case p.setAside(g):
+		p.aside++
 	case !strings.HasPrefix(g.prefix, asidePrefix):
 		if !g.first.After(p.at) {
 			p.there++
 		}
-	case g.last.After(p.at.Add(-listPrecision)):
-		p.aside++
 	}
+}
+
+// setAside reports whether the group is a copy that was set aside since the time.
+func (p *presence) setAside(g group) bool {
+	return strings.HasPrefix(g.prefix, asidePrefix) && g.last.After(p.at.Add(-listPrecision))
 }
 
 // listPrecision is more than the difference between the times of a list and those of answers.
