@@ -88,6 +88,15 @@ func (c *contents) merged(n uint64) bool {
 	return ok
 }
 
+// used returns the highest number that was used. The newest commit is never in a segment: if an object
+// of the log ends with one, the log has lost the next commit.
+func (c *contents) used() uint64 {
+	if c.newest > 0 && !c.hasSingle(c.newest) {
+		return c.newest + 1
+	}
+	return c.newest
+}
+
 // next returns the first commit from n on that an object contains; 0 = none.
 func (c *contents) next(n uint64) uint64 {
 	var first uint64
@@ -101,7 +110,8 @@ func (c *contents) next(n uint64) uint64 {
 	return first
 }
 
-// Newest returns the highest used number of the log, 0 for an empty log. It lists the log
+// Newest returns the highest used number of the log, 0 for an empty log. No object has that commit if
+// the log ends with a segment, because that is never the newest object. Newest lists the log
 // from a number known to be used (0 = none known), so that a hole does not look like the
 // end. If the log ends before from, the error is ErrAbsent.
 func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
@@ -109,14 +119,24 @@ func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.newest < from {
+	if c.used() < from {
 		// A segment that begins earlier may contain it.
 		if c, err = l.list(ctx, 0); err != nil {
 			return 0, err
 		}
 	}
-	if c.newest < from {
+	if c.used() < from {
 		return 0, l.endsWith(from, c.newest)
+	}
+	return c.used(), nil
+}
+
+// Held returns the highest number that an object of the log has, 0 for an empty log. A log that is being
+// copied may end with a segment.
+func (l *Log) Held(ctx context.Context) (uint64, error) {
+	c, err := l.list(ctx, 0)
+	if err != nil {
+		return 0, err
 	}
 	return c.newest, nil
 }
@@ -145,7 +165,7 @@ func (l *Log) End(ctx context.Context, from uint64) (newest, missing uint64, err
 	if err != nil {
 		return 0, 0, err
 	}
-	newest = max(c.newest, from)
+	newest = max(c.used(), from)
 	return newest, c.hole(from+1, newest), nil
 }
 

@@ -206,7 +206,7 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 	}
 	to := l.at.Number
 	if to == 0 {
-		to = have.newest
+		to = have.used()
 	}
 	l.after, l.next = base, have.next(base+1)
 	asked := l.doubt || have.newest < base
@@ -215,7 +215,7 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 			return err
 		}
 	}
-	if to > max(have.newest, base) {
+	if to > max(have.used(), base) {
 		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, l.log.Backup, ErrAbsent, have.newest)
 	}
 	if err := l.notKept(m, have); err != nil {

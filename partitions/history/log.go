@@ -49,7 +49,7 @@ func (l *Log) CommitsToEnd(ctx context.Context, tip Tip) iter.Seq2[*CommitReader
 			yield(nil, err)
 			return
 		}
-		for c, err := range l.commitsAfter(ctx, tip, have.newest, have) {
+		for c, err := range l.commitsAfter(ctx, tip, max(have.used(), tip.Number), have) {
 			if !yield(c, err) {
 				return
 			}

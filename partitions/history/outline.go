@@ -4,7 +4,7 @@ import "context"
 
 // Outline is the result of a LIST of a log.
 type Outline struct {
-	First, Newest uint64 // lowest and highest number; 0 = the log is empty
+	First, Newest uint64 // lowest and highest used number; 0 = the log is empty
 	Missing       uint64 // the first number between them that no object has; 0 = none
 	Segments      int
 	// Doubtful means that some objects contradict each other, see Log.Odd. This is so during
@@ -18,7 +18,7 @@ func (l *Log) Outline(ctx context.Context) (Outline, error) {
 	if err != nil {
 		return Outline{}, err
 	}
-	o := Outline{First: c.next(1), Newest: c.newest, Segments: len(c.segments), Doubtful: len(c.foreign)+len(c.strays) > 0}
+	o := Outline{First: c.next(1), Newest: c.used(), Segments: len(c.segments), Doubtful: len(c.foreign)+len(c.strays) > 0}
 	for _, s := range c.segments {
 		o.Doubtful = o.Doubtful || c.doubtful(s)
 	}

@@ -203,7 +203,7 @@ func (c *copier) report() {
 // of an interrupted copy is accepted; there is its newest commit, or 0.
 func (c *copier) sameHistory(ctx context.Context, n uint64) (there uint64, err error) {
 	log := history.Log{Store: c.to.Config().Store, Backup: c.from.Path}
-	there, err = log.Newest(ctx, 0)
+	there, err = log.Held(ctx)
 	if err != nil || there == 0 {
 		return there, err
 	}

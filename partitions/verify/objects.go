@@ -9,10 +9,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// objects reads every object of the backup, and returns the first and the newest commit.
-// It ignores unknown keys.
+// objects reads every object of the backup, and returns the first and the newest commit. It counts
+// the commit that must have followed a segment (history.Log.Newest). It ignores unknown keys.
 func (w *verifier) objects() (first, newest uint64, err error) {
 	w.step("checking the objects of the log")
+	var single uint64 // the newest commit with its own object
 	odd, err := w.odd()
 	if err != nil {
 		return 0, 0, err
@@ -48,7 +49,9 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 			if first == 0 {
 				first, w.first = from, from
 			}
-			newest = max(newest, to)
+			if newest = max(newest, to); info.Key == history.LogKey(w.f.Path, from) {
+				single = max(single, from)
+			}
 			w.log.addPresent(from, to)
 			w.log.add(from, to, info.Key, damage)
 			continue
@@ -60,6 +63,9 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 		if err := w.damage(info.Key, damage); err != nil {
 			return 0, 0, err
 		}
+	}
+	if newest > single {
+		newest++
 	}
 	return first, newest, nil
 }
