@@ -16,19 +16,20 @@ import (
 // go to packs. Once a pack is durable, the index knows its messages and the stage forgets
 // them, so its size is bounded however much is sent. Only one goroutine uses it.
 type Stage struct {
-	set    *Set
-	msgs   map[cyrus.GUID]*stagedMessage
-	inline int64            // bytes of bodies in memory
-	inMem  int              // messages in memory
-	held   []*stagedMessage // messages in memory in order of arrival, and some that were forgotten
-	block  *bodyBlock       // takes the next small body; nil: none
-	packed []*stagedMessage // messages in packs, oldest first
-	asked  askedFor         // messages that the client was asked for
-	spare  []stagedMessage  // memory for the next messages
-	key    index.Key        // SharedKey for lookups in keyOf; memory
-	keyOf  *Partition
-	failed error                 // why a message of this unit of work could not be stored
-	relied map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
+	set     *Set
+	msgs    map[cyrus.GUID]*stagedMessage
+	inline  int64            // bytes of bodies in memory
+	inMem   int              // messages in memory
+	held    []*stagedMessage // messages in memory in order of arrival, and some that were forgotten
+	block   *bodyBlock       // takes the next small body; nil: none
+	packed  []*stagedMessage // messages in packs, oldest first
+	asked   askedFor         // messages that the client was asked for
+	spare   []stagedMessage  // memory for the next messages
+	key     index.Key        // SharedKey for lookups in keyOf; memory
+	keyOf   *Partition
+	several bool                  // the client works on several backups
+	failed  error                 // why a message of this unit of work could not be stored
+	relied  map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
 }
 
 // stagedMessage is stored in body, or in packs of part.
@@ -107,6 +108,17 @@ func (g *Stage) forget(m *stagedMessage) {
 	if g.msgs[m.guid] == m {
 		delete(g.msgs, m.guid)
 	}
+}
+
+// committed forgets a message that a commit has added to a backup. If the client works on several backups,
+// it sends a message once, although another one may name it: then the message stays until the end of the
+// unit of work, or until it is in a pack.
+func (g *Stage) committed(m *stagedMessage) {
+	if g.several && (m.inMem || len(g.msgs) <= maxHeld) {
+		m.unsure = true // the first backup has it
+		return
+	}
+	g.forget(m)
 }
 
 // put makes m the staged message with its GUID.

@@ -131,6 +131,7 @@ func (g *Stage) scope(ctx context.Context, last *Backup, alone bool) (scope, err
 		last.End()
 		s.exists = s.exists && alone
 	}
+	g.several = !alone
 	g.rely(s.part)
 	var err error
 	s.dead, err = s.part.Condemned(ctx)
