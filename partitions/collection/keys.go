@@ -33,8 +33,8 @@ type object struct {
 	from, to uint64 // the commits in it; of a checkpoint, its number twice
 }
 
-// lease reports whether the object is a lease. It is what is left of a backup if set-aside is interrupted at
-// its end.
+// lease reports whether the object is a lease. Only leases are left of a backup if set-aside is interrupted
+// at its end.
 func (o *object) lease() bool { return o.rel == "lock.json" || o.rel == "upkeep.json" }
 
 // infoName is the last element of the key of backup.json.

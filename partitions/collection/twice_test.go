@@ -97,6 +97,9 @@ func TestMissingBesideSetAside(t *testing.T) {
 // after the set-aside has continued. A former copy of the same backup counts as what it is.
 func TestInterruptedSetAside(t *testing.T) {
 	for _, former := range []bool{false, true} {
+		if former && short() {
+			continue
+		}
 		for n, more := 0, true; more; n++ {
 			w := threeUsers(t)
 			aside := 1
