@@ -19,7 +19,6 @@ import (
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/version"
-	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 const (
@@ -76,12 +75,44 @@ func TestAlerts(t *testing.T) {
 	m.mustSync("anne", inbox)
 	p.await("the mail server back")
 
-	run := repository.Run{Command: repository.RunVerify, Begun: time.Now(), Ended: time.Now(), Result: repository.RunFailed, Backups: 1, Failed: 1}
-	must(t, run.Put(t.Context(), m.set.Partitions()[0].Store()))
+	commit, sound := m.damageCommit("anne")
+	m.verify(true)
 	p.await("verify has found a damaged commit", "BackupDamaged")
-	run.Result, run.Failed = repository.RunOK, 0
-	must(t, run.Put(t.Context(), m.set.Partitions()[0].Store()))
+	must(t, os.WriteFile(commit, sound, 0o600))
+	m.verify(false)
 	p.await("verify after the repair")
+}
+
+// damageCommit changes a byte of the first commit of a user, and returns its file and what was there.
+func (m *metered) damageCommit(user string) (file string, sound []byte) {
+	m.t.Helper()
+	files, err := filepath.Glob(filepath.Join(m.bucket, "backups/user", user, "log/*"))
+	must(m.t, err)
+	if len(files) == 0 {
+		m.t.Fatalf("%s has no commit", user)
+	}
+	sound, err = os.ReadFile(files[0])
+	must(m.t, err)
+	broken := slices.Clone(sound)
+	broken[len(broken)/2] ^= 0x40
+	must(m.t, os.WriteFile(files[0], broken, 0o600))
+	return files[0], sound
+}
+
+// verify runs ctl_backups verify -A, which records its result in the bucket.
+func (m *metered) verify(damaged bool) {
+	m.t.Helper()
+	dir := m.t.TempDir()
+	tool, conf := filepath.Join(dir, "ctl_backups"), filepath.Join(dir, "imapd.conf")
+	out, err := exec.CommandContext(m.t.Context(), "go", "build", "-o", tool, "github.com/cyrusbackup/backupd/cmd/ctl_backups").CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("%v\n%s", err, out)
+	}
+	must(m.t, os.WriteFile(conf, []byte("configdirectory: "+dir+"\nservername: backup1\nbackuppartition-default: "+m.bucket+"\n"), 0o600))
+	out, err = exec.CommandContext(m.t.Context(), tool, "-C", conf, "verify", "-A").CombinedOutput() //nolint:gosec // a program of the test
+	if (err != nil) != damaged {
+		m.t.Fatalf("verify: %v\n%s", err, out)
+	}
 }
 
 func must(t *testing.T, err error) {
