@@ -1,11 +1,13 @@
 package cyrbackup
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize/english"
@@ -26,6 +28,8 @@ type chunk struct {
 	Start  string  `json:"start time"`
 	End    string  `json:"end time"`
 	Kept   bool    `json:"kept,omitempty"` // a single moment from before the log
+
+	stored int64 // bytes of the object
 }
 
 // chunks walks the log. A commit happens at one moment: its start and end are the same.
@@ -63,6 +67,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 		one := chunk{ID: h.Number, Offset: offset, Length: r.Size(), Start: t, End: t}
 		if size := sizes[r.Key()]; one.Length > 0 {
 			one.Ratio = 100 * float64(size) / float64(one.Length)
+			one.stored = size
 			offset += size
 		}
 		if err := fn(one); err != nil {
@@ -109,13 +114,17 @@ func listChunks(c *command) error {
 	if err := c.noteHolds(); err != nil {
 		return err
 	}
+	if c.tabular() {
+		t := newChunkTable(c.out)
+		return cmp.Or(c.chunks(t.add), t.w.Flush())
+	}
 	c.printf("     id offset\tlength\tratio%%\tstart time                 end time\n")
 	return c.chunks(func(k chunk) error {
 		if k.Kept {
 			_, err := cli.Fprintf(c.out, "%7d -\t-\t     -\t%s  %s\n", k.ID, k.Start, k.End)
 			return err
 		}
-		_, err := cli.Fprintf(c.out, "%7d %s\t%s\t%6.1f\t%s  %s\n", k.ID, c.size(k.Offset), c.size(k.Length), k.Ratio, k.Start, k.End)
+		_, err := cli.Fprintf(c.out, "%7d %s\t%s\t%6.1f\t%s  %s\n", k.ID, fmt.Sprint(k.Offset), fmt.Sprint(k.Length), k.Ratio, k.Start, k.End)
 		return err
 	})
 }
@@ -143,12 +152,14 @@ func showChunks(c *command) error {
 			if at.IsZero() {
 				at = h.Time
 			}
-			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, timespec.Text(at), h.Host, cyrus.ShortSessionID(h.Connection), h.Client)
+			c.field("chunk:", fmt.Sprint(h.Number))
+			c.field("time:", timespec.Text(at))
+			c.field("by:", strings.Join([]string{h.Host, cyrus.ShortSessionID(h.Connection), h.Client}, " "))
 			for e, err := range r.Events() {
 				if err != nil {
 					return err
 				}
-				c.printf("\t%s\n", describe(e))
+				c.field("", describe(e))
 			}
 			c.printf("\n")
 			return nil

@@ -261,3 +261,11 @@ func (d *diff) item(was, now *history.ItemState) error {
 	}
 	return d.show(k)
 }
+
+// size formats a number of bytes according to the options.
+func (c *command) size(n int64) string {
+	if c.human {
+		return bytesText(n)
+	}
+	return fmt.Sprint(n)
+}

@@ -186,11 +186,3 @@ func short(s string, most int) string {
 	}
 	return s
 }
-
-// size formats a number of bytes according to the options.
-func (c *command) size(n int64) string {
-	if c.human && n >= 0 {
-		return humanize.IBytes(uint64(n))
-	}
-	return fmt.Sprint(n)
-}

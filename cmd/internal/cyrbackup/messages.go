@@ -33,13 +33,29 @@ func listAll(c *command) error {
 		heading string
 		list    func(*command) error
 	}{{"listing chunks:", listChunks}, {"listing mailboxes:", listMailboxes}, {"listing messages:", listMessages}} {
-		fmt.Fprintln(c.err, part.heading)
+		if err := c.heading(part.heading); err != nil {
+			return err
+		}
 		if err := part.list(c); err != nil {
 			return err
 		}
 		c.printf("\n")
 	}
 	return nil
+}
+
+// heading prints a heading above a list: for people between the lists, and otherwise as Cyrus's cyr_backup
+// does, to standard error, after the list before.
+func (c *command) heading(text string) error {
+	if c.tabular() {
+		_, err := fmt.Fprintln(c.out, text)
+		return err
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(c.err, text)
+	return err
 }
 
 // holder is a mailbox that contains a message.

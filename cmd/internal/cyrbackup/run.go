@@ -3,6 +3,7 @@
 package cyrbackup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -38,6 +39,7 @@ type command struct {
 	out    io.Writer    // escapes text of strangers
 	bytes  io.Writer    // out for raw messages; escaped only on a terminal
 	err    io.Writer
+	flush  func() error // writes what out has buffered
 	names  []string
 
 	at           history.Moment
@@ -57,6 +59,13 @@ func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Wri
 	c := &command{ctx: ctx, out: safe, bytes: out, err: cli.Messages(stderr), now: clock.Now()}
 	if cli.Terminal(out) != nil {
 		c.bytes = safe
+	}
+	c.flush = func() error {
+		err := safe.Flush()
+		if below, ok := out.(*cli.Buffered); ok {
+			err = cmp.Or(err, below.Flush())
+		}
+		return err
 	}
 	err := c.run(open, argv)
 	if flushed := safe.Flush(); err == nil {
