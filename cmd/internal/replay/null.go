@@ -34,7 +34,7 @@ func listenAndServe(ctx context.Context, addr string, compress bool, out io.Writ
 		return &exitError{exitFailed, err}
 	}
 	st := s.Stats()
-	_, err = fmt.Fprintf(out, "%d connections, %d commands, %d messages, %d bytes, %d records\n", st.Connections, st.Commands, st.Messages, st.Bytes, st.Records)
+	_, err = fmt.Fprintf(out, "%s, %s, %s, %d bytes, %s\n", many(st.Connections, "connection"), many(st.Commands, "command"), many(st.Messages, "message"), st.Bytes, many(st.Records, "record"))
 	return err
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/cyrusbackup/backupd/internal/visible"
 	"github.com/cyrusbackup/backupd/replication/client"
 )
@@ -136,17 +138,24 @@ func (s *Summary) writeJSON(w io.Writer) error {
 }
 
 func (s *Summary) writeText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s: %d users over %d connections; mail prepared in %.1f s\n", s.Server, s.Users, s.Connections, s.PrepareSeconds)
+	_, err := fmt.Fprintf(w, "%s: %s over %s; mail prepared in %.1f s\n", s.Server, many(s.Users, "user"), many(s.Connections, "connection"), s.PrepareSeconds)
 	for i, r := range s.Rounds {
 		err = cmp.Or(err, r.writeText(w, i+1))
 	}
 	return err
 }
 
+// many returns a number with the right form of a regular noun.
+func many(n int, noun string) string { return english.Plural(n, noun, "") }
+
 func (r *Round) writeText(w io.Writer, n int) error {
-	what := fmt.Sprintf("%d messages, %d bytes, %d records, %d of %d mailboxes unchanged", r.Messages, r.Bytes, r.Records, r.Unchanged, r.Mailboxes)
+	boxes := english.Plural(r.Mailboxes, "mailbox", "mailboxes")
+	what := fmt.Sprintf("%s, %d bytes, %s, %d of %s unchanged", many(r.Messages, "message"), r.Bytes, many(r.Records, "record"), r.Unchanged, boxes)
 	if r.nothingToDo() {
-		what = fmt.Sprintf("nothing to do: the server has all %d mailboxes", r.Mailboxes)
+		what = "nothing to do: the server has all " + boxes
+		if r.Mailboxes == 1 {
+			what = "nothing to do: the server has the mailbox"
+		}
 	}
 	_, err := fmt.Fprintf(w, "round %d: %s; %.2f s, %.0f messages/s, %.1f MB/s\n", n, what, r.Seconds, r.PerSecond, r.MBPerSec)
 	for _, name := range slices.Sorted(maps.Keys(r.Commands)) {
