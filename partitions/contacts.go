@@ -46,6 +46,9 @@ type contacts struct {
 type serverContact struct {
 	Last    time.Time           `json:"last"`
 	Refused *repository.Refusal `json:"refused,omitempty"`
+	// Refusals counts the refused commands since the last success of the server.
+	Refusals int64 `json:"refusals,omitempty"`
+	reached  bool  // in memory: Refusals begins with a success, and not with what the index has
 	// Put is when this host last put it into each partition.
 	Put map[string]time.Time `json:"put,omitempty"`
 }
@@ -75,6 +78,7 @@ func (s *Set) Reached(client string, b *Backup) {
 	s.contacts.mu.Lock()
 	defer s.contacts.mu.Unlock()
 	s.contacts.server(client, now, nil)
+	s.contacts.succeeded(client)
 	s.contacts.backup(b.path, backupContact{Client: client, At: now})
 }
 
@@ -116,10 +120,20 @@ func (c *contacts) server(client string, now time.Time, r *repository.Refusal) {
 	if !there && len(c.servers) >= contactsMost {
 		return
 	}
-	if r == nil {
-		r = was.Refused
+	was.Last = now
+	if r != nil {
+		was.Refused = r
+		was.Refusals++
 	}
-	c.servers[client] = serverContact{Last: now, Refused: r}
+	c.servers[client] = was
+}
+
+// succeeded forgets the refusals of a server. The caller holds mu.
+func (c *contacts) succeeded(client string) {
+	if was, there := c.servers[client]; there {
+		was.Refusals, was.reached = 0, true
+		c.servers[client] = was
+	}
 }
 
 func (c *contacts) backup(path string, b backupContact) {
@@ -157,8 +171,13 @@ func (c *contacts) giveBack(servers map[string]serverContact, backups map[string
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for client, v := range servers {
-		if _, newer := c.servers[client]; !newer {
+		newer, there := c.servers[client]
+		switch {
+		case !there:
 			c.servers[client] = v
+		case !newer.reached:
+			newer.Refusals, newer.reached = newer.Refusals+v.Refusals, v.reached
+			c.servers[client] = newer
 		}
 	}
 	for path, v := range backups {

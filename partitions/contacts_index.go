@@ -47,6 +47,9 @@ func putServer(t *index.Txn, client string, v serverContact) error {
 	if v.Put = was.Put; v.Refused == nil {
 		v.Refused = was.Refused
 	}
+	if !v.reached {
+		v.Refusals += was.Refusals
+	}
 	return setJSON(t, index.ServerKey(client), v)
 }
 

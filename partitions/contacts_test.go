@@ -2,6 +2,7 @@ package partitions_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,6 +126,39 @@ func TestContactOfRefused(t *testing.T) {
 	if k := h.known("user/anne"); k.Refused != nil || !k.Contact.Equal(clock.now()) {
 		t.Errorf("after a success: contact %v, refused %+v", k.Contact, k.Refused)
 	}
+}
+
+// Refusals are counted for each mail server until it succeeds, also by the next process.
+func TestRefusalsOfServer(t *testing.T) {
+	h, _, _ := contactHost(t)
+	const client = "repl [192.0.2.9]"
+	want := func(n int64) {
+		t.Helper()
+		s, err := h.set.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(s.Servers, func(s partitions.ServerStatus) bool { return s.Client == client })
+		if i < 0 || s.Servers[i].Refusals != n {
+			t.Errorf("%+v, want %d refusals", s.Servers, n)
+		}
+	}
+	refuse := func(of string) { h.set.Refused(of, nil, cyrus.ErrLocked) }
+	refuse(client)
+	refuse(client)
+	refuse("repl [192.0.2.10]")
+	want(2)
+	refuse(client)
+	h.set.Contact(client)
+	h.stop()
+	h.start()
+	want(3)
+	c := h.as(client)
+	c.mustSync("carol", newSource("user.carol"))
+	c.s.Close()
+	want(0)
+	refuse(client)
+	want(1)
 }
 
 // A client that disagrees about the state was not refused: it goes on by itself.

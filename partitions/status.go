@@ -62,7 +62,10 @@ type ServerStatus struct {
 	Client  string              `json:"client"`
 	Last    time.Time           `json:"last"`
 	Refused *repository.Refusal `json:"refused,omitempty"`
-	Backups int                 `json:"backups"` // that it has reached last
+	// Refusals counts the commands that this host has refused since it last executed all that the server
+	// asked for about a backup.
+	Refusals int64 `json:"refusals"`
+	Backups  int   `json:"backups"` // that it has reached last
 }
 
 // The reasons of Behind.
@@ -130,7 +133,7 @@ func (s *Set) Status() (*Status, error) {
 	}
 	for _, client := range slices.Sorted(maps.Keys(known)) {
 		v := known[client]
-		out.Servers = append(out.Servers, ServerStatus{Client: client, Last: v.Last, Refused: v.Refused, Backups: reached[client]})
+		out.Servers = append(out.Servers, ServerStatus{Client: client, Last: v.Last, Refused: v.Refused, Refusals: v.Refusals, Backups: reached[client]})
 	}
 	for _, t := range s.Troubles() {
 		k := troubleKey{scope: troubleScope{partition: t.Partition, backup: t.Backup}, kind: troubleKind(t.Kind)}

@@ -53,8 +53,10 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 	}
 	c.timed = p.Changed("for")
 	switch {
-	case verb == "passwd" && (c.anyMode() || c.structured()):
-		return cli.Usagef("passwd takes no mode and prints no JSON")
+	case verb == "passwd" && c.anyMode():
+		return cli.Usagef("passwd takes no mode")
+	case verb == "passwd" && c.structured() && !c.list:
+		return cli.Usagef("passwd prints JSON only with --list")
 	case verb == "passwd" && c.remove && c.list:
 		return cli.Usagef("only one of --delete and --list can be given")
 	case verb == "passwd" && c.list && len(c.args) > 0:

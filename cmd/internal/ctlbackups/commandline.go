@@ -111,7 +111,7 @@ func (c *command) commandLine() *cmdline.Program {
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.BoolVarP(&c.human, "human", "h", false, "for people: sizes as 1.2 MiB; list and stat print a table with titles and totals, as on a terminal")
-		f.BoolVarP(&c.json, "json", "j", false, "one JSON object for each backup")
+		f.BoolVarP(&c.json, "json", "j", false, "one JSON object for each backup; passwd --list: for each user")
 		f.BoolVar(&c.ndjson, "ndjson", false, "the same, one object per line; cost and compact: also an object for each partition")
 		f.CountVarP(&c.verbose, "verbose", "v", "print more; compact of many: a line for each backup")
 	})

@@ -1,6 +1,7 @@
 package ctlbackups
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -80,7 +81,11 @@ func (c *command) listed() iter.Seq2[inList, error] {
 		if c.many() && !c.fromBucket {
 			backups = c.inIndex(c.listOp(), false)
 		}
+		unread := map[string]bool{} // partitions whose error was yielded
 		for b, err := range backups {
+			if of := (repository.UnaskedError{}); errors.As(err, &of) {
+				unread[of.Partition.Name] = true
+			}
 			if !yield(b, err) {
 				return
 			}
@@ -89,6 +94,9 @@ func (c *command) listed() iter.Seq2[inList, error] {
 			return
 		}
 		for _, p := range c.bucket.Partitions {
+			if unread[p.Name] {
+				continue
+			}
 			for b, err := range inBucket(repository.BrowseAside(c.ctx, p)) {
 				if !yield(b, err) {
 					return

@@ -29,11 +29,7 @@ func passwd(c *command) error {
 	}
 	switch {
 	case c.list && len(c.args) == 0:
-		users, err := sasl.Users(path)
-		for _, u := range users {
-			cli.Fprintf(c.out, "%s\n", u)
-		}
-		return err
+		return c.listLogins(path)
 	case len(c.args) != 1:
 		return cli.Usagef("passwd needs one user")
 	}
@@ -57,6 +53,21 @@ func passwd(c *command) error {
 	err = sasl.SetPassword(path, user, password)
 	c.audit.Done(conf, "passwd: password set", err, "user", user, "file", path)
 	return c.passwdDone(user, "password set", err)
+}
+
+// listLogins prints the users who have a password.
+func (c *command) listLogins(path string) error {
+	users, err := sasl.Users(path)
+	for _, u := range users {
+		if !c.structured() {
+			cli.Fprintf(c.out, "%s\n", u)
+		} else if perr := c.object(struct {
+			User string `json:"user"`
+		}{u}); perr != nil {
+			return perr
+		}
+	}
+	return err
 }
 
 // passwdDone prints the result, under the name that logins are compared with.

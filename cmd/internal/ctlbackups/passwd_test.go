@@ -17,6 +17,7 @@ func TestPasswdPrints(t *testing.T) {
 	for _, test := range []struct{ argv, want string }{
 		{"passwd repl", "repl: password set\n"},
 		{"passwd --list", "repl\n"},
+		{"passwd --list --ndjson", `{"user":"repl"}` + "\n"},
 		{"passwd --delete repl", "repl: removed\n"},
 		{"passwd --list", ""},
 	} {

@@ -144,19 +144,22 @@ func timeOr(t time.Time, zero string) string {
 func (p *statusPrinter) servers(r *statusReport) {
 	var rows [][]string
 	for _, s := range r.Servers {
-		row := []string{s.Client, timespec.Text(s.Last), s.Host, "-", "none"}
+		row := []string{s.Client, timespec.Text(s.Last), s.Host, "-", "-", "none"}
 		if s.Backups != nil {
 			row[3] = fmt.Sprint(*s.Backups)
 		}
+		if s.Refusals != nil {
+			row[4] = fmt.Sprint(*s.Refusals)
+		}
 		if s.Refused != nil {
-			row[4] = fmt.Sprintf("%s %s", timespec.Text(s.Refused.At), s.Refused.Kind)
+			row[5] = fmt.Sprintf("%s %s", timespec.Text(s.Refused.At), s.Refused.Kind)
 			if s.Refused.Backup != "" {
-				row[4] += " " + s.Refused.Backup
+				row[5] += " " + s.Refused.Backup
 			}
 		}
 		rows = append(rows, row)
 	}
-	p.table([]string{"mail server", "last contact", "with", "backups", "last refusal"}, rows)
+	p.table([]string{"mail server", "last contact", "with", "backups", "refusals", "last refusal"}, rows)
 }
 
 func (p *statusPrinter) behind(r *statusReport) {

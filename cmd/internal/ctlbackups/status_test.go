@@ -95,7 +95,7 @@ func TestStatusOK(t *testing.T) {
 	daemonStatus(t, w, nil)
 	wantStatus(t, w, 0, nil, "running  1.2.3    2026-11-20 11:01:00 +0000  1            5.0 MiB  9.0 GiB (128 MiB)",
 		"default    ok     1        2026-11-20 12:01:00 +0000  same",
-		"repl [192.0.2.1]  2026-11-20 12:01:00 +0000  backup1  1        none", "verify    default    never", "compact   default    never")
+		"repl [192.0.2.1]  2026-11-20 12:01:00 +0000  backup1  1        0         none", "verify    default    never", "compact   default    never")
 }
 
 // The daemon has ended: what it left counts, and is no problem.
