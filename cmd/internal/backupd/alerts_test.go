@@ -83,7 +83,7 @@ func TestAlerts(t *testing.T) {
 	p.await("verify after the repair")
 }
 
-// damageCommit changes a byte of the first commit of a user, and returns its file and what was there.
+// damageCommit changes a byte of the first commit of a user, and returns its file with the former bytes.
 func (m *metered) damageCommit(user string) (file string, sound []byte) {
 	m.t.Helper()
 	files, err := filepath.Glob(filepath.Join(m.bucket, "backups/user", user, "log/*"))
