@@ -140,7 +140,7 @@ func (r *runRecord) end(late bool, failure error) {
 			out.Error = "" // of the interruption; an error is about the server
 		}
 		out, err := r.beside(ctx, p.Store, out)
-		if err == nil {
+		if err == nil && out.Backups == 0 {
 			err = isRepository(ctx, p.Store)
 		}
 		if err == nil {
