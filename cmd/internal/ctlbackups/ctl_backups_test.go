@@ -243,7 +243,7 @@ func TestLockUsage(t *testing.T) {
 	w := two(t)
 	for _, argv := range []string{"lock", "lock a b", "lock -A", "lock -D example.org", "lock -p -x true bob", "list -p", "stat",
 		"verify -t5 bob", "list -q", "verify -V bob", "list --delete", "stat --list bob", "passwd -A --list", "passwd --list --delete bob", "passwd --list bob",
-		"passwd -j --list", "lock bob --execute=", "list --stale=-1"} {
+		"passwd -j repl", "lock bob --execute=", "list --stale=-1"} {
 		_, err := tool(t, w, strings.Fields(argv)...)
 		var u *cli.UsageError
 		if !errors.As(err, &u) {
