@@ -46,7 +46,7 @@ STEPS ?= 100000
 soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./partitions -soak.seed=$(SEED) -soak.steps=$(STEPS)
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./partitions/collection -model.seeds=100 -model.steps=1000
-	$(GO) test -count=1 -timeout 0 ./partitions ./partitions/maintenance ./partitions/collection
+	$(GO) test -count=1 -timeout 0 ./partitions ./partitions/maintenance ./partitions/collection ./partitions/erasure
 	DOCUMENTS_LONG=1 $(GO) test -count=1 -timeout 0 ./test/documents
 	E2E_ALL=1 $(GO) test -count=1 -timeout 0 ./test/e2e
 
@@ -71,7 +71,7 @@ fuzz:
 # with one fix after the other taken out of a copy of the source, the soak test fails
 soak-proof:
 	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v ./test/soak
-	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v -run 'PlantedBugs$$' ./partitions ./partitions/maintenance ./partitions/collection
+	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v -run 'PlantedBugs$$' ./partitions ./partitions/maintenance ./partitions/collection ./partitions/erasure
 
 # .golangci.yml and .flake8 have the rules
 lint: lint-deps golangci-lint

@@ -34,6 +34,10 @@ class Trouble(Exception):
     """An error, as one line for the user."""
 
 
+class Erased(Trouble):
+    """A message that was erased on purpose."""
+
+
 class Damaged(Trouble):
     """An object that is missing, damaged, or does not conform to format.md."""
 
@@ -314,6 +318,7 @@ CREATE TABLE record (mailbox TEXT, uid INTEGER, made INTEGER, live INTEGER, guid
 CREATE TABLE message (guid TEXT PRIMARY KEY, size INTEGER, chunks TEXT) WITHOUT ROWID;  -- chunks NULL: no body
 CREATE TABLE place (n INTEGER PRIMARY KEY, chunk TEXT, object TEXT, entry TEXT);
 CREATE INDEX place_of ON place (chunk);
+CREATE TABLE erased (chunk TEXT PRIMARY KEY, at TEXT);
 CREATE TABLE chunk (hash TEXT PRIMARY KEY, sha1 TEXT, size INTEGER, uses INTEGER);
 """
 
@@ -343,9 +348,13 @@ class State:
     # -- common to commits and checkpoints
 
     def place(self, p, container):
+        if p["object"] == "erased":     # format.md 3
+            self.db.execute("REPLACE INTO erased VALUES (?, ?)", (matching(HEX64, p["chunk"], "a chunk"), matching(MOMENT, p["entry"], "a time")))
+            return
         at = container if p["object"] == "." else matching(self.place_key, p["object"], "the object of a place")
         self.db.execute("INSERT INTO place (chunk, object, entry) VALUES (?, ?, ?)",
                         (matching(HEX64, p["chunk"], "a chunk"), at, matching(CHUNK_ENTRY, p["entry"], "the entry of a place")))
+        self.db.execute("DELETE FROM erased WHERE chunk = ?", (p["chunk"],))    # it has arrived again
 
     def record(self, mailbox, r, made, expunged=False):
         flags = {text_of(f).lower() for f in r.get("flags") or ()}
@@ -426,7 +435,7 @@ class State:
 
     def state(self, rows, places, number, until):
         head = next(rows)
-        if head["version"] != 1 or head["backup"] != self.backup or head["number"] != number:
+        if head["version"] not in (1, 3) or head["backup"] != self.backup or head["number"] != number:
             raise Damaged("the first line belongs to another backup, number or version")
         if until and moment(head["time"]) > until:
             return False
@@ -500,6 +509,8 @@ class State:
 
     def on_lost(self, e, number):
         self.db.executemany("UPDATE message SET chunks = NULL WHERE guid = ?", [(matching(HEX40, g, "a guid"),) for g in e["messages"]])
+
+    on_erased = on_lost
 
     def on_bridged(self, e, number):
         for r in e["lost"]:
@@ -778,7 +789,7 @@ class Log:
         with open(spool, "rb") as f:
             events = lines(lambda: f.read(1 << 20), f"commit {number}")
             head = next(events)
-            if head["version"] not in (1, 2) or head["backup"] != self.backup or head["number"] != number:
+            if head["version"] not in (1, 2, 3) or head["backup"] != self.backup or head["number"] != number:
                 raise Damaged(f"commit {number}: the first line belongs to another backup, number or version")
             if self.until and moment(head["time"]) > self.until:
                 return False
@@ -873,7 +884,7 @@ ENDS_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 class Restore:
     def __init__(self, store, state, maildir, problems):
         self.store, self.state, self.db, self.maildir, self.problems = store, state, state.db, maildir, problems
-        self.shown, self.done, self.total = 0, 0, 0
+        self.shown, self.done, self.total, self.erased = 0, 0, 0, 0
 
     def run(self, mailboxes):
         self.maildir.make(mailboxes)
@@ -885,7 +896,8 @@ class Restore:
         self.fetch()
         self.write()
         self.maildir.finish()
-        print(f"{self.done} of {self.total} messages restored, {self.problems.count} problem{'s' * (self.problems.count != 1)}")
+        erased = f", {self.erased} erased" if self.erased else ""
+        print(f"{self.done} of {self.total} messages restored{erased}, {self.problems.count} problem{'s' * (self.problems.count != 1)}")
 
     def count_uses(self):
         where, args = self.records
@@ -977,6 +989,10 @@ class Restore:
                     raise
                 self.problems.add(f"uid {uid} of {self.name(mailbox)} cannot be written: {e}")
                 continue
+            except Erased as e:
+                self.erased += 1
+                report(f"uid {uid} of {self.name(mailbox)}: {e}")
+                continue
             except (Damaged, OverflowError) as e:
                 self.problems.add(f"uid {uid} of {self.name(mailbox)}: {e}")
                 continue
@@ -990,6 +1006,9 @@ class Restore:
         have = {c: self.db.execute("SELECT sha1, uses FROM chunk WHERE hash = ?", (c,)).fetchone() for c in chunks}
         lost = [c for c in chunks if have[c][0] is None]
         if lost:
+            at = self.db.execute("SELECT at FROM erased WHERE chunk = ?", (lost[0],)).fetchone()
+            if at:
+                raise Erased(f"{guid} was erased on {at[0]}")
             raise Damaged(f"{guid} is not restored: the backup no longer has its body")
         if len(chunks) == 1 and have[chunks[0]][0] == guid and have[chunks[0]][1] == 1:
             os.rename(os.path.join(self.maildir.pieces, chunks[0]), path)

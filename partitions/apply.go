@@ -153,7 +153,7 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 		}
 		b.noteLock(e)
 		switch e.(type) {
-		case *history.PruneEvent, *history.RetainedEvent:
+		case *history.PruneEvent, *history.RetainedEvent, *history.ErasedEvent:
 			b.prunes++
 		}
 		if _, ok := e.(*history.BridgedEvent); ok && !b.entry.Rebuilding {

@@ -39,7 +39,7 @@ type Backup struct {
 	putAt    moment         // when the last put of a commit was answered
 	storeAt  time.Time      // the store's time when it last confirmed the newest commit; zero = unknown
 	last     history.Header // of the commit that was applied last
-	prunes   int            // prune and retained events that were applied since the process began, and rebuilds
+	prunes   int            // prune, retained and erased events that were applied since the process began, and rebuilds
 	listedAt time.Time      // when a listing of the log last showed no hole; zero = not yet
 	damaged  error          // an errOtherHistory found outside a command; the next command handles it
 	// deleted counts what this process has seen deleted; nil = nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,11 @@ func (p *Partition) certain(ctx context.Context, places []history.Place, again b
 	}
 	if at, gone, err = p.prove(ctx, places); err != nil || len(gone) == 0 {
 		return at, err
+	}
+	if gone = slices.DeleteFunc(gone, func(l loss) bool { return l.erased }); len(gone) == 0 {
+		// No loss: the backup has an event about it, which the index reads before the client tries again. If that was lost,
+		// the log has a bridge, and the index is built again, without this place: see withoutPlace.
+		return nil, fmt.Errorf("partition %s: a message was erased meanwhile: %w", p.name, cyrus.ErrLocked)
 	}
 	var collected []loss
 	lost := gone
@@ -74,6 +80,21 @@ func (p *Partition) wentBack(gone []loss) error {
 	p.set.log.Error("objects are missing from the bucket, which was perhaps rolled back to an older state: the index of this partition is dropped, every backup is read from the bucket again, and the next sync of the source sends the lost data",
 		"partition", p.name, "location", p.location, "losses", added)
 	return errors.Join(p.invalidate(), err)
+}
+
+// withoutPlace records the loss of chunks of messages that the log gives no place, although it does not call them missing: the
+// messages were erased, and the log has lost the commit with that event. It returns an error that defers the client, and the
+// backup is healed when it is next opened.
+func (p *Partition) withoutPlace(chunks []history.ChunkID) error {
+	var list []loss
+	for i := range chunks {
+		list = append(list, loss{object: objectID(""), chunk: &chunks[i], how: lossDamaged})
+	}
+	if _, err := p.noteLost(list, true); err != nil {
+		return err
+	}
+	p.set.log.Error("a message has no place in the log: the source is asked for it again", "partition", p.name, "chunks", len(chunks))
+	return fmt.Errorf("partition %s: chunk %s: %w: %w", p.name, chunks[0], history.ErrNoPlace, cyrus.ErrLocked)
 }
 
 func anyAbsent(list []loss) bool {
@@ -234,6 +255,9 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 		now, err = await(ctx, func() (history.Place, error) { return m.objects.Resolve(ctx, pl) })
 		if err != nil && history.IsUnreadable(err) {
 			return pl, &loss{object: id, how: lossAbsent}, nil
+		}
+		if err == nil && now.Erased() {
+			return pl, &loss{object: id, chunk: &pl.Chunk, how: lossDamaged, erased: true}, nil
 		}
 		return now, nil, err
 	}

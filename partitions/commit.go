@@ -71,8 +71,8 @@ func (b *Backup) again(ctx context.Context, look func(context.Context) error, re
 		return nil
 	}
 	if b.prunes != prunes {
-		// The commit may name messages again that the backup no longer knows, or record blocks
-		// that were removed because nothing named them.
+		// The commit may name messages again that the backup no longer knows, or whose bodies were erased, or
+		// record blocks that were removed because nothing named them.
 		return fmt.Errorf("old objects of %s were removed while a commit was made: %w", b.path, cyrus.ErrLocked)
 	}
 	if ended, err := b.ended(ctx); ended || err != nil {

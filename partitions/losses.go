@@ -47,6 +47,8 @@ type loss struct {
 	// collected is the place, if collection has removed the entry: no loss, unless a backup
 	// needs it.
 	collected *history.Place
+	// erased means that a person has erased the chunk from the backup.
+	erased bool
 }
 
 func (l loss) key(partition string) index.Key {

@@ -139,6 +139,9 @@ func (w *placer) flush() error {
 
 // put handles one place. number is 0 for a place that is not in a pack.
 func (w *placer) put(p history.Place, at chunkPlace, number uint64) error {
+	if p.Erased() {
+		return nil
+	}
 	_, needed := w.needed[p.Chunk]
 	delete(w.needed, p.Chunk)
 	switch {

@@ -1,7 +1,9 @@
 package partitions_test
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -380,6 +382,23 @@ func TestRepairRecordsLostHistory(t *testing.T) {
 	}
 	if out = w.repair(); len(out) > 0 {
 		t.Errorf("a second repair: %q", out)
+	}
+}
+
+// The backup of a newer program would look damaged. It is neither verified nor repaired.
+func TestRepairLeavesNewerBackup(t *testing.T) {
+	w := newDamageWorld(t)
+	key := repository.BackupInfoKey("user/anne")
+	newer := bytes.Replace(w.store.Bytes(key), []byte(`"version": 1`), []byte(`"version": 3`), 1)
+	f := w.found("anne")
+	replace(t, w.store, key, newer)
+	before := w.store.Snapshot()
+	if _, err := verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) { t.Errorf("%s", p) }}); !errors.Is(err, repository.ErrVersion) {
+		t.Errorf("verify: %v", err)
+	}
+	_, err := verify.Repair(t.Context(), f, w.repairing(func(line string) { t.Error(line) }))
+	if changed := w.store.Changed(before); !errors.Is(err, repository.ErrVersion) || len(changed) > 0 {
+		t.Errorf("%v, changed %q", err, changed)
 	}
 }
 

@@ -22,6 +22,7 @@ var toolEvents = []soakEvent{
 	{4, "move", true, (*soak).move},
 	{2, "set aside", true, (*soak).setAside},
 	{3, "erase", true, (*soak).erase},
+	{4, "erase of a message", true, (*soak).eraseMessage},
 	{3, "repair", true, (*soak).repairSome},
 	{3, "export", true, (*soak).export},
 }

@@ -202,6 +202,15 @@ func (w *soak) dueErasures(t *soakTool, c repository.Config) (due []*repository.
 	for _, e := range open {
 		is, _ := erasure.Due(e, w.clock.now())
 		switch {
+		case e.InPart() && e.State != repository.ErasureDone:
+			if is {
+				if is, err = w.sweepPart(t, c, e); err != nil {
+					return nil, err
+				}
+			}
+			if is {
+				due = append(due, e)
+			}
 		case is || e.State == repository.ErasureDone:
 			due = append(due, e)
 		case e.State == repository.ErasureRemoving:

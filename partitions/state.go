@@ -172,6 +172,9 @@ func (s *State) putPlace(p history.Place) error {
 }
 
 func (s *State) putInline(p history.Place) error {
+	if p.Erased() {
+		return nil // the event makes the message missing
+	}
 	return s.t.Set(index.InlineKey(s.id, p.Chunk[:]), indexvalue.AppendInline(nil, s.path, p))
 }
 

@@ -2,6 +2,7 @@ package partitions
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -27,11 +28,16 @@ func (w *Writer) proveReused(ctx context.Context) error {
 		return nil
 	}
 	var at []history.Place
+	var nowhere []history.ChunkID
 	now := w.b.set.opt.Now()
 	err := w.b.View(func(st *State) error {
 		for i := range w.reused {
 			for _, c := range w.reused[i].Chunks {
 				p, err := st.place(&w.reused[i], c)
+				if errors.Is(err, history.ErrNoPlace) {
+					nowhere = append(nowhere, c)
+					continue
+				}
 				if err != nil {
 					return err
 				}
@@ -43,7 +49,10 @@ func (w *Writer) proveReused(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err == nil {
+	switch {
+	case err == nil && len(nowhere) > 0:
+		err = w.b.part.withoutPlace(nowhere)
+	case err == nil:
 		_, err = w.certain(ctx, at, true)
 	}
 	w.reused = w.reused[:0]

@@ -227,6 +227,10 @@ func (c *chooser) take(f *Folder, h *chosen, m *Message, ref Ref) error {
 	if err != nil {
 		return err
 	}
+	if held != nil && !held.Erased.IsZero() {
+		c.sel.Erased = append(c.sel.Erased, fmt.Errorf("%s uid %d: %w", h.state.Name, m.UID, held.BodyError()))
+		return nil
+	}
 	if held == nil || held.Missing {
 		if !m.Deleted { // the body of an expunged message is optional
 			c.sel.NotHeld = append(c.sel.NotHeld, fmt.Errorf("%s uid %d (message %s): %w", h.state.Name, m.UID, m.GUID, ErrNotHeld))

@@ -1,8 +1,11 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Progress is notified of the progress of a restore. A Report makes one call at a time.
@@ -28,6 +31,7 @@ type Report struct {
 	there    int
 	folders  int
 	problems int
+	erased   int
 }
 
 // Added counts messages that the destination did not have before; in a dry run, messages
@@ -89,8 +93,13 @@ func (r *Report) Warn(format string, args ...any) {
 	}
 }
 
-// Fail reports an item that could not be restored; the restore continues.
+// Fail reports an item that could not be restored; the restore continues. A message that was erased is no problem.
 func (r *Report) Fail(err error) {
+	var erased *history.ErasedError
+	if errors.As(err, &erased) {
+		r.Erased(err)
+		return
+	}
 	r.mu.Lock()
 	r.problems++
 	r.mu.Unlock()
@@ -99,9 +108,18 @@ func (r *Report) Fail(err error) {
 	r.Problem(err)
 }
 
+// Erased reports a message whose body was erased from the backup.
+func (r *Report) Erased(err error) {
+	r.mu.Lock()
+	r.erased++
+	r.mu.Unlock()
+	r.Warn("%v", err)
+}
+
 // Sums are the counts of a Report.
 type Sums struct {
 	Added, There, Folders, Problems int
+	Erased                          int // messages that were not restored because they were erased
 	Bytes                           int64
 }
 
@@ -109,5 +127,5 @@ type Sums struct {
 func (r *Report) Sums() Sums {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Sums{Added: r.added, There: r.there, Folders: r.folders, Problems: r.problems, Bytes: r.bytes}
+	return Sums{Added: r.added, There: r.there, Folders: r.folders, Problems: r.problems, Erased: r.erased, Bytes: r.bytes}
 }

@@ -17,6 +17,8 @@ type Selection struct {
 	Unknown []error
 	// NotHeld has an error for each chosen message whose body is not in the backup.
 	NotHeld []error
+	// Erased has an error for each chosen message whose body was erased.
+	Erased []error
 	// Unused are the moves of Options that match no mailbox of the selection.
 	Unused []Move
 	// Account reports whether the whole backup was chosen, including the data that belongs

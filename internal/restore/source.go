@@ -133,7 +133,10 @@ func (s *Source) state(g cyrus.GUID) (*history.MessageState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	if m == nil || m.Missing {
+	switch {
+	case m != nil && !m.Erased.IsZero():
+		return nil, m.BodyError()
+	case m == nil || m.Missing:
 		return nil, fmt.Errorf("message %s: %w", g, ErrNotHeld)
 	}
 	return m, nil

@@ -156,7 +156,7 @@ func (p *pass) newCensus() *census {
 	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, fresh: p.opt.Seen, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
 	c.there.at, c.places = p.began, p.opt.Places
 	if p.last != nil {
-		c.before.at = p.last.Time
+		c.before.at, c.before.remade = p.last.Time, p.gone.remade
 	}
 	p.seen = c.seen
 	return c

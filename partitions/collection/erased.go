@@ -13,6 +13,9 @@ import (
 type erased struct {
 	used int // backups that were in use, one for each record at most
 	all  int // these, and copies that were set aside
+	// remade are the prefixes of backups that may have no object from before, because messages were erased from them:
+	// that replaces even backup.json.
+	remade map[string]bool
 }
 
 // erasedSince counts what erasures have removed since the last pass: this is not missing. An
@@ -27,12 +30,19 @@ func (p *pass) erasedSince(ctx context.Context, last *Totals) (erased, error) {
 
 // erased counts what erasures have removed after a time.
 func (p *pass) erased(ctx context.Context, since time.Time) (n erased, err error) {
+	n.remade = map[string]bool{}
 	for e, err := range repository.Erasures(ctx, repository.Config{Store: p.store}, since) {
 		if err != nil && e == nil {
 			return n, err
 		}
-		if err != nil || len(e.Copies) == 0 {
-			continue // compact reports an error
+		if err != nil {
+			continue // compact reports it
+		}
+		if e.OfMessages() && e.State != repository.ErasureBegun && (e.Since.After(since) || e.Erased.After(since)) {
+			n.remade[repository.BackupPrefix(e.Backup)] = true
+		}
+		if len(e.Copies) == 0 {
+			continue
 		}
 		if e.Cut.After(since) { // it was set aside shortly before
 			n.used++

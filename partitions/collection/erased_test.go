@@ -60,3 +60,34 @@ func TestErasedIsNotMissing(t *testing.T) {
 		t.Error("a pack is left after the last backup was erased")
 	}
 }
+
+// Messages were erased from a young backup, so that no object of it is older than the last collection. It is not missing; another
+// one is.
+func TestErasedMessagesAreNotMissing(t *testing.T) {
+	for _, missing := range []bool{false, true} {
+		w := newWorld(t)
+		w.commit("anne", map[int]string{1: ""})
+		w.commit("bert", map[int]string{2: ""})
+		w.later(8 * day)
+		w.collect()
+		w.later(hour)
+		f := w.found("anne")
+		e := repository.NewErasureOfMessages(repository.NewID(), f.Name(), []repository.ErasedMessage{{GUID: message(1).GUID}})
+		e.Since, e.State, e.Commit, e.Erased = w.now, repository.ErasurePending, 2, w.now
+		if _, err := e.Put(t.Context(), w.mem, ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range w.mem.Keys(repository.BackupPrefix(f.Path)) {
+			w.put(key, w.mem.Bytes(key))
+		}
+		for _, key := range w.mem.Keys("backups/user/bert/") {
+			if missing {
+				w.mem.Lose(key)
+			}
+		}
+		w.commit("carl", map[int]string{3: ""})
+		if r, err := w.tryCollect(); err != nil || (r.Blocking > 0) != missing {
+			t.Errorf("missing %t: %+v, %v", missing, r, err)
+		}
+	}
+}

@@ -23,13 +23,19 @@ type Named struct {
 	packs *packSet
 	noted *packSet      // of packs, those with a note
 	bad   map[Pack]bool // packs with an unreadable note
+	only  func(history.ChunkID) bool
 }
 
 // Name finds the packs of the backups with these prefixes, in backups/ or set-aside/. It reads
 // every object, whether a checkpoint needs it or not, and continues after damage. The caller
 // closes the result.
-func Name(ctx context.Context, s objstore.Store, prefixes []string) (_ *Named, err error) {
-	n := &Named{store: s, packs: newPackSet(packsOfAll), noted: newPackSet(packsOfAll), bad: map[Pack]bool{}}
+func Name(ctx context.Context, s objstore.Store, prefixes []string) (*Named, error) {
+	return NameChunks(ctx, s, prefixes, func(history.ChunkID) bool { return true })
+}
+
+// NameChunks is Name for the packs with some chunks only.
+func NameChunks(ctx context.Context, s objstore.Store, prefixes []string, only func(history.ChunkID) bool) (_ *Named, err error) {
+	n := &Named{store: s, packs: newPackSet(packsOfAll), noted: newPackSet(packsOfAll), bad: map[Pack]bool{}, only: only}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -115,7 +121,12 @@ func (n *Named) object(ctx context.Context, o object, fn func(history.Place) err
 	if o.kind == kindUnknown {
 		return fmt.Errorf("%w: this program does not know such objects", history.ErrCorrupt)
 	}
-	return eachPlaceIn(ctx, n.store, o, fn)
+	return eachPlaceIn(ctx, n.store, o, func(p history.Place) error {
+		if !n.only(p.Chunk) {
+			return nil
+		}
+		return fn(p)
+	})
 }
 
 // eachPlaceIn calls fn for each place in an object of a backup, if such objects have places.

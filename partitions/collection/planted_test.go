@@ -60,7 +60,8 @@ func TestPlantedBugs(t *testing.T) {
 		"checkpoints do not count":                {File: "backup.go", Is: "\terr := r.use(ctx, o, history.ObjectPlaces)", Bug: "\tif named {\n\t\treturn nil\n\t}\n\terr := r.use(ctx, o, history.ObjectPlaces)", Test: "TestModel", Args: seeds},
 		"blocks may be missing":                   {File: "backup.go", Is: "for _, b := range u.Blocks {", Bug: "for _, b := range u.Blocks[:0] {", Test: "TestUnreadableBlocks"},
 
-		"a new user hides a missing one":        {File: "sightings.go", Is: "if !g.first.After(p.at) {", Bug: "if true {", Test: "TestMissingSinceLastPass"},
+		"a new user hides a missing one":        {File: "sightings.go", Is: "if !g.first.After(p.at) || p.remade[g.prefix] {", Bug: "if true {", Test: "TestMissingSinceLastPass"},
+		"an erasure of messages is missed":      {File: "sightings.go", Is: " || p.remade[g.prefix] {", Bug: " {", Test: "TestErasedMessagesAreNotMissing"},
 		"an older copy replaces a missing one":  {File: "sightings.go", Is: "|| !known[a.prefix()])", Bug: "|| true)", Test: "TestSetAsideBetweenCounts"},
 		"the newest commit may be missing":      {File: "sightings.go", Is: "a.newest() >= b.newest() &&", Bug: "", Test: "TestMissingInSecondCount"},
 		"a copy counts twice":                   {File: "result.go", Is: "t.Aside - t.Twice", Bug: "t.Aside", Test: "TestSetAsideDuringCount"},

@@ -111,6 +111,8 @@ type presence struct {
 	at    time.Time
 	there int // backups with an object that was put by then
 	aside int // copies that were set aside since then
+
+	remade map[string]bool // prefixes of backups that were there, whatever the times of their objects
 }
 
 func (p *presence) add(g group) {
@@ -118,7 +120,7 @@ func (p *presence) add(g group) {
 	case p.setAside(g):
 		p.aside++
 	case !strings.HasPrefix(g.prefix, asidePrefix):
-		if !g.first.After(p.at) {
+		if !g.first.After(p.at) || p.remade[g.prefix] {
 			p.there++
 		}
 	}

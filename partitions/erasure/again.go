@@ -66,7 +66,7 @@ func (p *partJob) nameAgain(ctx context.Context, r *record) (err error) {
 
 // checkList reads the list of packs of an erasure to its end. One of history that lacks packs is as good as damaged.
 func checkList(ctx context.Context, s objstore.Store, e *repository.Erasure) error {
-	if e.OfHistory() && e.Unknown > 0 {
+	if e.InPart() && e.Unknown > 0 {
 		return fmt.Errorf("%s: %w: it lacks packs, which a repair has put while it could not be read", repository.ErasurePacksKey(e.ID), history.ErrCorrupt)
 	}
 	return checkPacks(ctx, s, e.ID)

@@ -74,20 +74,32 @@ func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure
 // remedy is what to do if the list of packs is lost. That of history can be made again, and a former version may lack
 // packs.
 func remedy(e *repository.Erasure) string {
-	before := e.Before.Format(time.RFC3339)
+	option := PartOption(e)
 	switch {
-	case !e.OfHistory():
+	case !e.InPart():
 		return "a former version of this object is put back"
 	case !e.Cancelled.IsZero():
-		return fmt.Sprintf("it is ended with erase --before %s --cancel", before)
+		return fmt.Sprintf("it is ended with erase %s --cancel", option)
 	}
-	return fmt.Sprintf("erase --before %s is run again, after which every pack of the partition is rewritten (or the erasure is ended with --cancel, and bodies stay)", before)
+	return fmt.Sprintf("erase %s is run again, after which every pack of the partition is rewritten (or the erasure is ended with --cancel, and bodies stay)", option)
+}
+
+// PartOption returns the options of erase that mean the same part of a backup.
+func PartOption(e *repository.Erasure) string {
+	if !e.OfMessages() {
+		return "--before " + e.Before.Format(time.RFC3339)
+	}
+	var list []string
+	for _, m := range e.Messages {
+		list = append(list, "--message "+m.GUID.String())
+	}
+	return strings.Join(list, " ")
 }
 
 // Due reports whether bodies can be removed, or when.
 func Due(e *repository.Erasure, now time.Time) (due bool, at time.Time) {
 	at = e.Removed.Add(Grace)
-	if e.OfHistory() && e.Cancelled.IsZero() {
+	if e.InPart() && e.Cancelled.IsZero() {
 		at = e.Removed.Add(HistoryGrace)
 		if e.Waits.After(at) {
 			at = e.Waits
@@ -129,7 +141,7 @@ func Keep(p repository.Config, due []*repository.Erasure, here func() time.Time)
 				return nil, false, err
 			}
 			isDue := slices.ContainsFunc(due, func(d *repository.Erasure) bool { return d.ID == e.ID && stillDue(d, e) })
-			if err == nil && (!e.OfHistory() || e.State == repository.ErasureDone || isDue) {
+			if err == nil && (!e.InPart() || e.State == repository.ErasureDone || isDue) {
 				continue
 			}
 			if err != nil {

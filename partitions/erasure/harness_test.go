@@ -216,7 +216,7 @@ func (w *world) needles() (keys []string) {
 
 // plain decompresses an object as far as possible.
 func plain(b []byte) []byte {
-	d, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1))
+	d, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return nil
 	}

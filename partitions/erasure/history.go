@@ -7,6 +7,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
@@ -23,15 +24,17 @@ type HistoryOptions struct {
 	Forget     maintenance.ForgetOptions
 }
 
-// historyJob is the erasure of the history of a backup.
+// historyJob is the erasure of the history of a backup, or of messages.
 type historyJob struct {
 	HistoryOptions
-	f       *repository.Found
-	parts   []repository.Config
-	backup  *repository.Upkeep
-	collect *repository.Upkeep
-	r       *record
-	done    *Done
+	messages []cyrus.GUID // are erased; nil: history is
+	whole    []cyrus.GUID // of messages: see SharedError
+	f        *repository.Found
+	parts    []repository.Config
+	backup   *repository.Upkeep
+	collect  *repository.Upkeep
+	r        *record
+	done     *Done
 }
 
 // EraseHistory removes the history of a backup before o.Forget.Until, whatever retention keeps. An
@@ -83,8 +86,8 @@ func (j *historyJob) run(ctx context.Context) error {
 		if err := j.erase(ctx); err != nil {
 			return errors.Join(err, j.refused(ctx, err))
 		}
-		left, err := interrupted(ctx, j.f)
-		if err != nil || left == nil && !j.r.Before.Before(j.Forget.Until) {
+		left, err := interrupted(ctx, j.f, j.ofMessages())
+		if err != nil || left == nil && (j.ofMessages() || !j.r.Before.Before(j.Forget.Until)) {
 			return err
 		}
 	}
@@ -94,6 +97,9 @@ func (j *historyJob) run(ctx context.Context) error {
 func (j *historyJob) erase(ctx context.Context) error {
 	j.done = &Done{Record: Record{j.f.Partition.Name, j.r.Erasure}}
 	o := j.Forget
+	if j.ofMessages() {
+		return j.eraseMessages(ctx, o)
+	}
 	o.Until = j.r.Before
 	o.Merge.Packing = j.packing
 	o.Cutting = func(ctx context.Context) error {
@@ -114,6 +120,9 @@ func (j *historyJob) erase(ctx context.Context) error {
 // same returns an error if the name belongs to another backup by now, or if a copy has appeared since the person has
 // looked.
 func (j *historyJob) same(ctx context.Context) error {
+	if err := noOtherPart(ctx, j.f, j.messages); err != nil {
+		return err
+	}
 	now, err := repository.ReadBackupInfo(ctx, j.f.Partition.Store, j.f.Path)
 	if err == nil && now.ID != j.f.Info.ID {
 		err = ErrChanged
@@ -146,7 +155,10 @@ func (j *historyJob) removing(ctx context.Context) error {
 // stays. The id of the backup gets into the record when that is put next: a repair may have rewritten backup.json, and
 // the person who runs erase confirms that it is the same backup.
 func (j *historyJob) begin(ctx context.Context) error {
-	r, err := interrupted(ctx, j.f)
+	if j.ofMessages() {
+		return j.beginMessages(ctx)
+	}
+	r, err := interrupted(ctx, j.f, false)
 	if err != nil {
 		return err
 	}
@@ -171,10 +183,10 @@ func (j *historyJob) begin(ctx context.Context) error {
 	return j.put(ctx)
 }
 
-// interrupted returns the record of an interrupted erasure of history of this backup, or nil: of several that of the
+// interrupted returns the record of an interrupted erasure of history, or of messages, of this backup, or nil: of several that of the
 // latest time, and first an erasure that has removed something. A pending one of another id counts as
 // interrupted: what a repair has put since may name packs that are not on its list. So does one whose list is lost.
-func interrupted(ctx context.Context, f *repository.Found) (found *record, err error) {
+func interrupted(ctx context.Context, f *repository.Found, messages bool) (found *record, err error) {
 	for e, err := range repository.Erasures(ctx, f.Partition, time.Time{}) {
 		if err != nil && (e == nil || repository.IsStoreError(err)) {
 			return nil, err
@@ -184,7 +196,7 @@ func interrupted(ctx context.Context, f *repository.Found) (found *record, err e
 		}
 		if is, err := continues(ctx, e, f); err != nil {
 			return nil, err
-		} else if !is {
+		} else if !is || e.OfMessages() != messages {
 			continue
 		}
 		now, info, err := repository.ReadErasure(ctx, f.Partition.Store, e.ID)
@@ -215,6 +227,8 @@ func continues(ctx context.Context, e *repository.Erasure, f *repository.Found) 
 		return true, nil
 	case e.State != repository.ErasurePending:
 		return false, nil
+	case e.OfMessages() && !e.Failed.IsZero(): // the log may have lost the event
+		return true, nil
 	}
 	err := checkList(ctx, f.Partition.Store, e)
 	if history.IsDamage(err) {
@@ -248,14 +262,16 @@ func (j *historyJob) end(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = collection.Partly(ctx, j.f, readPacks(ctx, p.Store, j.r.ID), func(packs iter.Seq2[collection.Pack, error]) (err error) {
-		if err = j.check(); err == nil {
-			j.r.Packs, err = putPacks(ctx, p.Store, j.r.ID, tag, packs)
+	if !j.ofMessages() { // their list has no other packs
+		err = collection.Partly(ctx, j.f, readPacks(ctx, p.Store, j.r.ID), func(packs iter.Seq2[collection.Pack, error]) (err error) {
+			if err = j.check(); err == nil {
+				j.r.Packs, err = putPacks(ctx, p.Store, j.r.ID, tag, packs)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		return err
-	})
-	if err != nil {
-		return err
 	}
 	if err := j.removing(ctx); err != nil { // perhaps nothing had to be cut
 		return err
@@ -275,12 +291,12 @@ func (j *historyJob) end(ctx context.Context) error {
 		return err
 	}
 	j.done.Unsupported = m.unsupported
-	j.r.State, j.r.Cut, j.r.Removed = repository.ErasurePending, at.UTC(), at.UTC()
+	j.r.State, j.r.Cut, j.r.Removed, j.r.Failed = repository.ErasurePending, at.UTC(), at.UTC(), time.Time{}
 	m.note(j.r.Erasure)
 	return j.put(ctx)
 }
 
-// ofHistory returns a function that chooses the keys whose former versions have erased history. gone: the backup is not
+// ofHistory returns a function that chooses the keys whose former versions have erased history, or messages. gone: the backup is not
 // there any more, under this name.
 func ofHistory(ctx context.Context, p repository.Config, e *repository.Erasure, gone bool) (func(key string) bool, error) {
 	first, err := (&history.Log{Store: p.Store, Backup: e.Backup}).First(ctx)
@@ -288,8 +304,8 @@ func ofHistory(ctx context.Context, p repository.Config, e *repository.Erasure, 
 		return nil, err
 	}
 	return func(key string) bool {
-		if _, to, ok := history.ParseLogKey(e.Backup, key); ok {
-			return gone || to < first
+		if from, to, ok := history.ParseLogKey(e.Backup, key); ok {
+			return gone || to < first || e.OfMessages() && from < e.Commit // these commits had them inline
 		}
 		_, checkpoint := history.ParseCheckpointKey(e.Backup, key)
 		return checkpoint || history.IsRecordsKey(e.Backup, key) || key == collection.UsesKey(e.Backup)

@@ -155,7 +155,7 @@ func cancelBegun(ctx context.Context, p repository.Config, e *repository.Erasure
 	if err != nil {
 		return out, err
 	}
-	return out, errors.New("it was interrupted before it removed anything, and has ended: to erase this history, run erase again")
+	return out, errors.New("it was interrupted before it removed anything, and has ended: run erase again")
 }
 
 // changedMeanwhile is the result of a sweep that has found a record in another state.
@@ -164,16 +164,16 @@ func changedMeanwhile() maintenance.Swept {
 }
 
 // errCompletes reports an erasure that can be completed, so that nobody has to cancel it.
-var errCompletes = errors.New("it can be completed: run erase with the same time, or compact -A. If that fails because of the backup, it can be ended")
+var errCompletes = errors.New("it can be completed: run erase with the same options, or compact -A. If that fails because of the backup, it can be ended")
 
-// OpenHistories returns the erasures of the history of a backup before a time that are not done.
-func OpenHistories(ctx context.Context, parts []repository.Config, n repository.Name, before time.Time) (out []Record, err error) {
+// OpenParts returns the erasures of parts of a backup, as chosen by is, that are not done.
+func OpenParts(ctx context.Context, parts []repository.Config, n repository.Name, is func(*repository.Erasure) bool) (out []Record, err error) {
 	for _, p := range parts {
 		for e, err := range repository.Erasures(ctx, p, time.Time{}) {
 			if err != nil && (e == nil || repository.IsStoreError(err)) {
 				return nil, err
 			}
-			if err == nil && e.OfHistory() && e.State != repository.ErasureDone && e.Backup == n.Path() && e.Before.Equal(before) {
+			if err == nil && e.InPart() && e.State != repository.ErasureDone && e.Backup == n.Path() && is(e) {
 				out = append(out, Record{p.Name, e})
 			}
 		}
@@ -192,7 +192,7 @@ func CancelHistory(ctx context.Context, p repository.Config, id string, o reposi
 	}
 	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	e, info, err := repository.ReadErasure(ctx, p.Store, id)
-	if err != nil || e.State == repository.ErasureDone || !e.OfHistory() {
+	if err != nil || e.State == repository.ErasureDone || !e.InPart() {
 		return e, err
 	}
 	if err := hopeless(ctx, p, e); err != nil {

@@ -32,11 +32,58 @@ type HistorySurvey struct {
 }
 
 // ErrCopies reports that a backup exists more than once.
-var ErrCopies = errors.New("only the history of a backup without other copies can be erased: a copy that was set aside, or left in another partition by a move, has its own history")
+var ErrCopies = errors.New("only a backup without other copies can be erased in part: a copy that was set aside, or left in another partition by a move, has its own history")
 
 // LookAtHistory finds the backup, and what it has of the time before until. It returns ErrCopies if
 // there is more than the backup in use.
 func LookAtHistory(ctx context.Context, parts []repository.Config, n repository.Name, until time.Time, here func() time.Time) (*HistorySurvey, error) {
+	c, err := onlyCopy(ctx, parts, n, here)
+	if err != nil {
+		return nil, err
+	}
+	h := &HistorySurvey{parts: parts, Found: c.Found, Until: until, Held: c.Held}
+	if err := noOtherPart(ctx, h.Found, nil); err != nil {
+		return nil, err
+	}
+	r, err := interrupted(ctx, h.Found, false)
+	if err != nil {
+		return nil, err
+	}
+	if r != nil {
+		h.Interrupted = r.Erasure
+		if r.State == repository.ErasureRemoving && r.Before.After(until) {
+			h.Until = r.Before
+		}
+		if h.ListLost, err = lostList(ctx, h.Found.Partition, r); err != nil {
+			return nil, err
+		}
+	}
+	if h.Reach, err = h.Found.Reach(ctx, here()); err == nil {
+		err = h.count(ctx, here())
+	}
+	if r != nil && r.State == repository.ErasureRemoving && history.IsUnreadable(err) {
+		return h, nil // EraseHistory notes the failure in the record, so that a person can end the erasure
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// lostList reports whether the list of packs of an interrupted erasure is lost.
+func lostList(ctx context.Context, p repository.Config, r *record) (bool, error) {
+	if r.State != repository.ErasureRemoving {
+		return false, nil
+	}
+	err := checkList(ctx, p.Store, r.Erasure)
+	if history.IsDamage(err) {
+		return true, nil
+	}
+	return false, err
+}
+
+// onlyCopy finds the backup in use. It returns ErrCopies if there are others.
+func onlyCopy(ctx context.Context, parts []repository.Config, n repository.Name, here func() time.Time) (*Copy, error) {
 	s, err := Look(ctx, parts, n, here)
 	switch {
 	case err != nil:
@@ -52,34 +99,7 @@ func LookAtHistory(ctx context.Context, parts []repository.Config, n repository.
 		}
 		return nil, all
 	}
-	h := &HistorySurvey{parts: parts, Found: s.Copies[0].Found, Until: until, Held: s.Copies[0].Held}
-	r, err := interrupted(ctx, h.Found)
-	if err != nil {
-		return nil, err
-	}
-	if r != nil {
-		h.Interrupted = r.Erasure
-		if r.State == repository.ErasureRemoving && r.Before.After(until) {
-			h.Until = r.Before
-		}
-		if r.State == repository.ErasureRemoving {
-			if err := checkList(ctx, h.Found.Partition.Store, r.Erasure); history.IsDamage(err) {
-				h.ListLost = true
-			} else if err != nil {
-				return nil, err
-			}
-		}
-	}
-	if h.Reach, err = h.Found.Reach(ctx, here()); err == nil {
-		err = h.count(ctx, here())
-	}
-	if r != nil && r.State == repository.ErasureRemoving && history.IsUnreadable(err) {
-		return h, nil // EraseHistory notes the failure in the record, so that a person can end the erasure
-	}
-	if err != nil {
-		return nil, err
-	}
-	return h, nil
+	return &s.Copies[0], nil
 }
 
 // count counts the messages that were deleted before the time, and that no later moment names.

@@ -87,7 +87,7 @@ func TestCancelledListLost(t *testing.T) {
 	if _, err := erasure.Listed(t.Context(), w.config(), w.open()); err == nil || !strings.Contains(err.Error(), "--cancel") {
 		t.Errorf("%v", err)
 	}
-	list, err := erasure.OpenHistories(t.Context(), w.parts(), anneName, w.until)
+	list, err := erasure.OpenParts(t.Context(), w.parts(), anneName, func(e *repository.Erasure) bool { return e.Before.Equal(w.until) })
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%+v, %v", list, err)
 	}

@@ -24,7 +24,7 @@ func (j *historyJob) packing(ctx context.Context, key string) error {
 // name adds the packs that the backup names now to the list beside the record.
 func (j *historyJob) name(ctx context.Context) (err error) {
 	store := j.f.Partition.Store
-	named, err := collection.Name(ctx, store, []string{repository.BackupPrefix(j.f.Path)})
+	named, err := collection.NameChunks(ctx, store, []string{repository.BackupPrefix(j.f.Path)}, j.chunks())
 	if err != nil {
 		return err
 	}
@@ -33,6 +33,20 @@ func (j *historyJob) name(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: nothing is erased from a backup that cannot be read: run ctl_backups verify", &named.Unread[0])
 	}
 	return j.record(ctx, named.Packs())
+}
+
+// chunks chooses the chunks whose packs are on the list.
+func (j *historyJob) chunks() func(history.ChunkID) bool {
+	if !j.ofMessages() {
+		return func(history.ChunkID) bool { return true }
+	}
+	of := map[history.ChunkID]bool{}
+	for _, m := range j.r.Messages {
+		for _, c := range m.Chunks {
+			of[c] = true
+		}
+	}
+	return func(c history.ChunkID) bool { return of[c] }
 }
 
 // record adds packs to the list. If that is lost, nothing shows which packs have erased bodies, and it gets every pack.

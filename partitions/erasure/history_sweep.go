@@ -31,7 +31,7 @@ func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasur
 		return out, err
 	}
 	if e.State != repository.ErasurePending {
-		return out, fmt.Errorf("the erasure of %s before %s was interrupted: run it again", e.Of(), e.Before)
+		return out, fmt.Errorf("the erasure of %s was interrupted: run it again", e.Of())
 	}
 	u, err := repository.BeginUpkeep(ctx, f, o.Lock)
 	if err != nil {
@@ -66,20 +66,28 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 		return err
 	}
 	if other != nil && other.Unfinished() {
-		*out = maintenance.Swept{Waiting: fmt.Sprintf("another erasure of its history, before %s, was interrupted: run erase again", other.Before.Format(time.RFC3339))}
+		*out = maintenance.Swept{Waiting: "another erasure of a part of it was interrupted: run erase again"}
 		return nil
 	}
 	if other != nil {
 		_, at := Due(other, time.Time{})
-		*out = maintenance.Swept{Waiting: "another erasure of its history has replaced objects that a daemon may be using", Until: at}
+		*out = maintenance.Swept{Waiting: "another erasure of a part of it has replaced objects that a daemon may be using", Until: at}
 		return nil
 	}
 	o.Until, o.Found = s.r.Before, s.keepStale
+	if s.r.OfMessages() {
+		o.Messages = &maintenance.Messages{Erasure: s.r.ID, List: s.r.Messages, Commit: s.r.Commit, At: s.r.Erased}
+	}
 	if o.Stale, err = s.stale(ctx); err != nil {
 		return err
 	}
 	// Before each change the record shows it, so that an interrupted run does not shorten the time to wait.
 	o.Cutting = func(ctx context.Context) error {
+		if s.r.OfMessages() {
+			if err := s.nameAgain(ctx); err != nil {
+				return err
+			}
+		}
 		return s.put(ctx, func(at time.Time) { s.r.Removed = at })
 	}
 	o.Moving = func(ctx context.Context) error {
@@ -104,6 +112,27 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 			s.r.Waits = out.Until.UTC()
 		}
 	})
+}
+
+// nameAgain comes before the places of erased messages are removed that a delayed request has put: it adds the packs that they
+// lead to to the list, because nothing else shows them afterwards. The erasure then waits again.
+func (s *historySweep) nameAgain(ctx context.Context) (err error) {
+	if err := s.f.MarkErased(ctx); err != nil { // a repair may have rewritten backup.json
+		return err
+	}
+	c, err := repository.BeginCollection(ctx, s.p, s.lock)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.End(context.WithoutCancel(ctx))) }()
+	j := &historyJob{f: s.f, backup: s.u, collect: c, r: s.r}
+	for _, m := range s.r.Messages {
+		j.messages = append(j.messages, m.GUID)
+	}
+	if err := j.name(ctx); err != nil {
+		return err
+	}
+	return collection.Condemn(ctx, s.p, c, readPacks(ctx, s.p.Store, s.r.ID))
 }
 
 // ofBackup reports whether an erasure of history has failed because of the backup: another run fails, too, until a person
@@ -188,7 +217,7 @@ func (s *historySweep) put(ctx context.Context, change func(at time.Time)) error
 	return err
 }
 
-var errMayBe = errors.New("may have this history, but not under the id of the backup")
+var errMayBe = errors.New("may have this content, but not under the id of the backup")
 
 // notThere returns errMayBe if the backup of an erasure may be left, perhaps with another id after a repair. other is
 // the backup that has its name now, or nil.
@@ -210,7 +239,7 @@ func notThere(ctx context.Context, p repository.Config, e *repository.Erasure) (
 		where = repository.BackupPrefix(e.Backup)
 	}
 	if where != "" {
-		return nil, fmt.Errorf("%s %w: repair it, or end the erasure of the whole backup, and run erase again. If it is another backup, end this erasure with erase --before %s --cancel", where, errMayBe, e.Before.Format(time.RFC3339))
+		return nil, fmt.Errorf("%s %w: repair it, or end the erasure of the whole backup, and run erase again. If it is another backup, end this erasure with erase %s --cancel", where, errMayBe, PartOption(e))
 	}
 	return w.Active, nil
 }

@@ -63,7 +63,7 @@ func (s *settling) one(ctx context.Context, was *repository.Erasure) (out Settle
 	default:
 		return out, nil
 	}
-	if e.OfHistory() && !stillDue(was, e) {
+	if e.InPart() && !stillDue(was, e) {
 		return out, nil
 	}
 	m := &remover{store: s.p.Store, check: s.lease.Check}
@@ -74,7 +74,7 @@ func (s *settling) one(ctx context.Context, was *repository.Erasure) (out Settle
 		return out, err
 	}
 	former := s.former
-	if e.OfHistory() {
+	if e.InPart() {
 		former = s.formerOfHistory
 	}
 	if e.Cancelled.IsZero() {
@@ -154,7 +154,7 @@ func (s *settling) forget(ctx context.Context, e *repository.Erasure) error {
 
 // lists removes the lists of an erasure, that of packs last: while it is there, Open finds the erasure.
 func (r *remover) lists(ctx context.Context, e *repository.Erasure) error {
-	if e.OfHistory() {
+	if e.InPart() {
 		if err := r.erase(ctx, repository.ErasureBlocksKey(e.ID)); err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func (s *settling) left(ctx context.Context, e *repository.Erasure) (n int64, er
 		}
 		n++
 	}
-	if s.collected.Erasing == 0 && !e.OfHistory() {
+	if s.collected.Erasing == 0 && !e.InPart() {
 		return n, nil
 	}
 	versions, err := s.formerPacks(ctx, e)

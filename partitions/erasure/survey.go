@@ -96,7 +96,7 @@ func lookAt(ctx context.Context, c repository.Config, n repository.Name) (*part,
 		if err != nil && (e == nil || repository.IsStoreError(err)) {
 			return nil, err // it may be about this backup
 		}
-		if err != nil || e.Backup != n.Path() || e.State == repository.ErasureDone || e.OfHistory() {
+		if err != nil || e.Backup != n.Path() || e.State == repository.ErasureDone || e.InPart() {
 			continue // compact reports a record that is unreadable
 		}
 		now, info, err := repository.ReadErasure(ctx, c.Store, e.ID)

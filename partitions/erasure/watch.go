@@ -76,7 +76,7 @@ func (w *Watch) read(ctx context.Context, id string) (watched, error) {
 		return watched{etag: info.ETag, unclear: true}, nil
 	case err != nil:
 		return watched{}, err
-	case !e.OfHistory() || e.State == repository.ErasureDone, !e.Cancelled.IsZero():
+	case !e.InPart() || e.State == repository.ErasureDone, !e.Cancelled.IsZero():
 		return watched{etag: info.ETag}, nil
 	}
 	return watched{etag: info.ETag, backup: e.Backup}, nil

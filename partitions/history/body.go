@@ -29,11 +29,11 @@ type located struct {
 // the likeliest first (Mem.Places). Places of moved objects are resolved. Adjacent chunks
 // of an object take one request. The reader returns io.EOF only after it has checked the
 // SHA-256 of each chunk, and the size and GUID of the message: do not trust the bytes
-// before that. Small messages can be checked before OpenMessage returns (KeepFrames). The error is ErrMissing for a message without a body, and ErrNoPlace for a
-// chunk without a known place.
+// before that. Small messages can be checked before OpenMessage returns (KeepFrames). The error is ErrMissing for a message without a body,
+// ErasedError if that was erased, and ErrNoPlace for a chunk without a known place.
 func OpenMessage(ctx context.Context, o *Objects, m *MessageState, places func(ChunkID) ([]Place, error)) (io.ReadCloser, error) {
-	if m.Missing {
-		return nil, fmt.Errorf("message %s: %w", m.GUID, ErrMissing)
+	if err := m.BodyError(); err != nil {
+		return nil, err
 	}
 	if r := o.fromFrame(ctx, m, places); r != nil {
 		return r, nil
@@ -75,12 +75,18 @@ func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([
 // follow is like locateIn, and resolves the place if its object is missing. A commit in the log may also
 // be another one than the place means: its writer slept until retention had removed the number.
 func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
+	if err := p.erasedError(); err != nil {
+		return located{}, err
+	}
 	l, err := o.locateIn(ctx, p)
 	_, _, inLog := parseAnyLogKey(p.Object)
 	if gone := errors.Is(err, objstore.ErrNotExist); gone || inLog && IsUnreadable(err) {
 		now, rerr := o.resolver.resolve(ctx, p)
 		if rerr != nil && !gone {
 			return located{}, err
+		}
+		if rerr == nil {
+			rerr = now.erasedError()
 		}
 		if rerr != nil {
 			return located{}, rerr
@@ -103,10 +109,21 @@ func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
 	return l, err
 }
 
-// Entry returns the object and entry that a place currently leads to.
+// Entry returns the object and entry that a place currently leads to. An erased place leads nowhere: the error is
+// ErrNoPlace, because another place of the chunk may be newer.
 func (o *Objects) Entry(ctx context.Context, p Place) (object string, e pack.Entry, err error) {
-	l, err := o.follow(ctx, p)
+	l, err := o.place(ctx, p)
 	return l.object, l.entry, err
+}
+
+// place is follow for a single place, and not for a message.
+func (o *Objects) place(ctx context.Context, p Place) (located, error) {
+	l, err := o.follow(ctx, p)
+	var erased *ErasedError
+	if errors.As(err, &erased) {
+		err = fmt.Errorf("chunk %s: %w: %w", p.Chunk, ErrNoPlace, err)
+	}
+	return l, err
 }
 
 func (o *Objects) locateIn(ctx context.Context, p Place) (located, error) {

@@ -102,8 +102,11 @@ func (b *Builder) Event(e Event) error {
 func (b *Builder) needs(e Event) {
 	switch e.(type) {
 	case *BridgedEvent, *LostEvent:
-		b.version, b.header.Version = versionLoss, versionLoss
+		b.version = max(b.version, versionLoss)
+	case *ErasedEvent:
+		b.version = versionErased
 	}
+	b.header.Version = b.version
 }
 
 // Lengths of lines about a message of one chunk: its part of a messages event, and its place in a

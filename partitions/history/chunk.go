@@ -32,14 +32,14 @@ func chunkError(p Place, err error) error {
 // CheckChunk reads a chunk and compares it with its hash. IsDamage distinguishes damaged
 // bytes from failed requests.
 func CheckChunk(ctx context.Context, o *Objects, p Place) error {
-	l, err := o.follow(ctx, p)
+	l, err := o.place(ctx, p)
 	if err != nil {
 		return err
 	}
 	frames, err := o.Frames(ctx, l.object, l.entry.Off, l.entry.Len)
 	if errors.Is(err, objstore.ErrNotExist) { // removed after its directory was read
 		o.forget(l.object)
-		if l, err = o.follow(ctx, p); err == nil {
+		if l, err = o.place(ctx, p); err == nil {
 			frames, err = o.Frames(ctx, l.object, l.entry.Off, l.entry.Len)
 		}
 	}

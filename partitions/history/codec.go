@@ -66,6 +66,8 @@ func newEvent(kind string) Event {
 		return new(BridgedEvent)
 	case "lost":
 		return new(LostEvent)
+	case "erased":
+		return new(ErasedEvent)
 	case "locked":
 		return new(LockedEvent)
 	case "sealed":

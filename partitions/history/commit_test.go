@@ -189,7 +189,7 @@ func TestInvalidCommits(t *testing.T) {
 	}{
 		{"empty", "", "", ErrCorrupt, "is empty"},
 		{"no newline", strings.TrimSpace(header), "", ErrCorrupt, "has no newline"},
-		{"newer version", `{"version":3,"colour":"red"}` + "\n", "", ErrVersion, "format version 3, but this program reads versions up to 2"},
+		{"newer version", `{"version":4,"colour":"red"}` + "\n", "", ErrVersion, "format version 4, but this program reads versions up to 3"},
 		{"no version", "{}\n", "", ErrCorrupt, "no version"},
 		{"another backup", strings.Replace(header, "anne", "bob", 1), "", ErrCorrupt, "commit 1 of user/bob, not commit 1 of user/anne"},
 		{"another number", strings.Replace(header, `"number":1`, `"number":2`, 1), "", ErrCorrupt, "commit 2 of user/anne, not commit 1"},
@@ -200,6 +200,7 @@ func TestInvalidCommits(t *testing.T) {
 		{"place in another key", header, `{"chunk":"` + chunk + `","object":"repository.json","entry":"` + entry + `"}` + "\n", ErrCorrupt, `in object "repository.json"`},
 		{"place above", header, `{"chunk":"` + chunk + `","object":"packs/../x.tar.zst","entry":"` + entry + `"}` + "\n", ErrCorrupt, "in object"},
 		{"place in no body", header, `{"chunk":"` + chunk + `","object":".","entry":"commit.ndjson"}` + "\n", ErrCorrupt, `in entry "commit.ndjson"`},
+		{"erased at no time", header, `{"chunk":"` + chunk + `","object":"erased","entry":"yesterday"}` + "\n", ErrCorrupt, `erased at "yesterday"`},
 		{"place of no chunk", header, `{"chunk":"AB","object":".","entry":"` + entry + `"}` + "\n", ErrCorrupt, "64 lower-case hex"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

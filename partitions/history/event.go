@@ -14,6 +14,10 @@ const Version = 1
 // LostEvent). Other commits keep version 1, so that older readers can still read them.
 const versionLoss = 2
 
+// versionErased is the format of a commit with an ErasedEvent, and of every checkpoint after it: messages in it may
+// have MessageState.Erased.
+const versionErased = 3
+
 // Header is the first line of commit.ndjson.
 type Header struct {
 	Version    int       `json:"version"`
@@ -174,6 +178,13 @@ type (
 	LostEvent struct {
 		Messages []cyrus.GUID `json:"messages"` // at most MaxMessagesPerEvent
 	}
+	// ErasedEvent records that the bodies of messages were erased. Their messages become missing,
+	// and the mail server is not asked for them again. Erasure is the id of the record of the erasure: a run that was
+	// interrupted finds its own event by it.
+	ErasedEvent struct {
+		Erasure  string       `json:"erasure"`
+		Messages []cyrus.GUID `json:"messages"` // at most MaxMessagesPerEvent
+	}
 	// LockedEvent announces a lock. lock.json shows whether it is still held. A writer
 	// of the next commit has read this event.
 	LockedEvent struct {
@@ -211,7 +222,7 @@ type ChunkID [32]byte
 // Place is where a chunk is stored: one line of places.ndjson.
 type Place struct {
 	Chunk  ChunkID `json:"chunk"`
-	Object string  `json:"object"` // key below the partition's prefix; "." = the object that contains this line
+	Object string  `json:"object"` // key below the partition's prefix; "." = the object that contains this line; see ErasedPlace
 	Entry  string  `json:"entry"`  // name of the entry in the object
 }
 

@@ -112,15 +112,21 @@ func (l *Later) event(m *Mem, e Event) error {
 			l.messages.add(guidPrefix(e.Messages[i].GUID))
 		}
 	case *LostEvent: // a lost message counts as another arrival
-		for _, g := range e.Messages {
-			l.messages.add(guidPrefix(g))
-		}
+		l.addMessages(e.Messages)
+	case *ErasedEvent:
+		l.addMessages(e.Messages)
 	default:
 		if id := mailboxOf(e); id != "" {
 			l.mention(id)
 		}
 	}
 	return nil
+}
+
+func (l *Later) addMessages(list []cyrus.GUID) {
+	for _, g := range list {
+		l.messages.add(guidPrefix(g))
+	}
 }
 
 func (l *Later) mention(uniqueid string) {

@@ -35,13 +35,24 @@ func TestGolden(t *testing.T) {
 		writeTree(t, golden, goldenRepository(t))
 	}
 	w := readTree(t, golden)
-	for name, at := range map[string]Moment{
+	w.compareDumps("v1", map[string]Moment{
 		"commit-02": {Number: 2}, "commit-04": {Number: 4}, "commit-06": {Number: 6}, "commit-08": {Number: 8},
 		"newest": {}, "newest-from-log": {FromLog: true}, "noon-plus-5m30s": {Time: noon.Add(5*time.Minute + 30*time.Second)},
-	} {
+	})
+	c, _, err := ReadCondemned(t.Context(), w.store)
+	if err != nil || len(c.Packs) != 1 || !c.Packs[0].Since.Equal(noon.Add(time.Hour)) {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// compareDumps compares the states at some moments with the dumps of a golden repository.
+func (w *writer) compareDumps(version string, moments map[string]Moment) {
+	t := w.t
+	t.Helper()
+	for name, at := range moments {
 		m := w.load(at)
 		got := fmt.Sprintf("%s\n", toJSON(t, m.Tip())) + dumpMem(t, m) + bodies(t, w, m)
-		file := filepath.Join("testdata/golden/v1-dumps", name+".ndjson")
+		file := filepath.Join("testdata/golden", version+"-dumps", name+".ndjson")
 		want, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) && *update {
 			w.must(os.MkdirAll(filepath.Dir(file), 0o755))
@@ -53,14 +64,10 @@ func TestGolden(t *testing.T) {
 			t.Errorf("%s (-want +got)\n%s", name, d)
 		}
 	}
-	c, _, err := ReadCondemned(t.Context(), w.store)
-	if err != nil || len(c.Packs) != 1 || !c.Packs[0].Since.Equal(noon.Add(time.Hour)) {
-		t.Errorf("%+v, %v", c, err)
-	}
 }
 
 // bodies reads all messages and returns the first line of each.
-func bodies(t *testing.T, w *writer, m *Mem) string {
+func bodies(t testing.TB, w *writer, m *Mem) string {
 	t.Helper()
 	var b strings.Builder
 	o := NewObjects(w.store, 0)
@@ -69,6 +76,11 @@ func bodies(t *testing.T, w *writer, m *Mem) string {
 		r, err := OpenMessage(t.Context(), o, s, m.Places)
 		if errors.Is(err, ErrMissing) {
 			fmt.Fprintf(&b, "{\"guid\":%q,\"missing\":true}\n", s.GUID)
+			continue
+		}
+		var erased *ErasedError
+		if errors.As(err, &erased) {
+			fmt.Fprintf(&b, "{\"guid\":%q,\"erased\":%q}\n", s.GUID, erased.At.UTC().Format(time.RFC3339Nano))
 			continue
 		}
 		w.must(err)

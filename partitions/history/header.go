@@ -56,7 +56,7 @@ func (h *Header) scan(line []byte, newest int) bool {
 // parseHeader reads the first line of a commit.ndjson.
 func parseHeader(line []byte) (Header, error) {
 	var h Header
-	if h.scan(line, versionLoss) && h.Number > 0 && h.Number <= maxNumber {
+	if h.scan(line, versionErased) && h.Number > 0 && h.Number <= maxNumber {
 		return h, nil
 	}
 	return decodeHeader(line)
@@ -65,7 +65,7 @@ func parseHeader(line []byte) (Header, error) {
 // decodeHeader reads a first line in any form.
 func decodeHeader(line []byte) (Header, error) {
 	var h Header
-	if err := checkVersion(line, versionLoss); err != nil {
+	if err := checkVersion(line, versionErased); err != nil {
 		return h, err
 	}
 	d := json.NewDecoder(bytes.NewReader(line))

@@ -39,7 +39,7 @@ func parseHeadEvent(line []byte) (Event, error) {
 		return &RecordsEvent{UniqueID: e.UniqueID}, nil
 	case *ExpungeEvent:
 		return &RecordsEvent{UniqueID: e.UniqueID}, nil
-	case *MessagesEvent, *LostEvent:
+	case *MessagesEvent, *LostEvent, *ErasedEvent:
 		return nil, nil
 	}
 	return e, nil

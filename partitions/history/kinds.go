@@ -25,5 +25,6 @@ func (*PruneEvent) Kind() string        { return "prune" }
 func (*RetainedEvent) Kind() string     { return "retained" }
 func (*BridgedEvent) Kind() string      { return "bridged" }
 func (*LostEvent) Kind() string         { return "lost" }
+func (*ErasedEvent) Kind() string       { return "erased" }
 func (*LockedEvent) Kind() string       { return "locked" }
 func (*SealedEvent) Kind() string       { return "sealed" }

@@ -38,6 +38,7 @@ type Mem struct {
 	messages  lineBlocks[*MessageState]
 	places    lineBlocks[Place]
 	pruned    bool   // messages were dropped since the last sweepPlaces
+	erased    bool   // an ErasedEvent was applied: the checkpoint has versionErased
 	line      []byte // the last line that was added
 	heads     bool   // apply no records and messages
 	partial   bool   // records and messages of the log are missing
@@ -137,8 +138,11 @@ func (m *Mem) apply(c *CommitReader) error {
 		if err := rp.Apply(h, e); err != nil && !(m.lenient && errors.Is(err, ErrCorrupt)) {
 			return inObject(c.Key(), err)
 		}
-		if e, ok := e.(*BridgedEvent); ok {
+		switch e := e.(type) {
+		case *BridgedEvent:
 			m.bridge(h.Number, e)
+		case *ErasedEvent:
+			m.erased = true
 		}
 	}
 	if err := m.addPlaces(c); err != nil {

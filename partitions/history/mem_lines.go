@@ -282,6 +282,34 @@ func (l *lineBlocks[T]) all() iter.Seq2[T, error] {
 	}
 }
 
+// unseen is all without the blocks in seen, by their SHA-256, and adds its own blocks to that: the states of a backup
+// share most of them.
+func (l *lineBlocks[T]) unseen(seen map[string]bool) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		for _, b := range l.blocks {
+			if err := l.seal(b); err != nil {
+				yield(none, err)
+				return
+			}
+			if seen[b.ref.SHA256] {
+				continue
+			}
+			list, err := l.lines(b)
+			if err != nil {
+				yield(none, inObject(b.ref.Object, err))
+				return
+			}
+			for _, t := range list {
+				if !yield(t, nil) {
+					return
+				}
+			}
+			seen[b.ref.SHA256] = true
+		}
+	}
+}
+
 // keep drops the lines for which keep returns false. It does not change other blocks.
 func (l *lineBlocks[T]) keep(keep func(T) bool) (dropped bool, err error) {
 	for _, b := range l.blocks {

@@ -44,6 +44,15 @@ func (m *Mem) Messages() iter.Seq2[*MessageState, error] {
 	return m.messages.all()
 }
 
+// MessagesUnseen is Messages for many states of a backup: it yields the messages of each block only once. seen are the
+// blocks of earlier calls, and at first empty.
+func (m *Mem) MessagesUnseen(seen map[string]bool) iter.Seq2[*MessageState, error] {
+	if err := m.whole(); err != nil {
+		return func(yield func(*MessageState, error) bool) { yield(nil, err) }
+	}
+	return m.messages.unseen(seen)
+}
+
 // Arrivals returns how many messages Messages yields.
 func (m *Mem) Arrivals() (n int, err error) {
 	for _, b := range m.messages.blocks {
@@ -83,6 +92,9 @@ func (m *Mem) Places(c ChunkID) ([]Place, error) {
 			out = append(out, p)
 		}
 	}
+	if slices.ContainsFunc(out, func(p Place) bool { return !p.Erased() }) { // it has arrived again
+		out = slices.DeleteFunc(out, func(p Place) bool { return p.Erased() })
+	}
 	return out, nil
 }
 
@@ -92,6 +104,36 @@ func (m *Mem) AllPlaces() iter.Seq2[Place, error] {
 		return func(yield func(Place, error) bool) { yield(Place{}, err) }
 	}
 	return m.places.all()
+}
+
+// PlacesUnseen is AllPlaces for many states of a backup: it yields the places of each block only once. seen are the
+// blocks of earlier calls, and at first empty.
+func (m *Mem) PlacesUnseen(seen map[string]bool) iter.Seq2[Place, error] {
+	if err := m.whole(); err != nil {
+		return func(yield func(Place, error) bool) { yield(Place{}, err) }
+	}
+	return m.places.unseen(seen)
+}
+
+// AnyPlace reports whether is returns true for a place. known are the answers for blocks of places, by their SHA-256:
+// those of earlier calls with the same function, and at first empty.
+func (m *Mem) AnyPlace(known map[string]bool, is func(Place) bool) (any bool, err error) {
+	for _, b := range m.places.blocks {
+		if err := m.places.seal(b); err != nil {
+			return any, err
+		}
+		hit, ok := known[b.ref.SHA256]
+		if !ok {
+			list, err := m.places.lines(b)
+			if err != nil {
+				return any, inObject(b.ref.Object, err)
+			}
+			hit = slices.ContainsFunc(list, is)
+			known[b.ref.SHA256] = hit
+		}
+		any = any || hit
+	}
+	return any, m.whole()
 }
 
 // sweepPlaces drops the places of chunks that no message uses any more.

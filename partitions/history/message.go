@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
@@ -102,14 +103,14 @@ func (m Message) MarshalJSON() ([]byte, error) { return m.append(nil, true), nil
 func (m *Message) UnmarshalJSON(b []byte) error {
 	var s MessageState
 	err := s.UnmarshalJSON(b)
-	if err == nil && (s.Commit != 0 || s.Inline) {
+	if err == nil && (s.Commit != 0 || s.Inline || !s.Erased.IsZero()) {
 		err = errors.New("a message of an event has no commit")
 	}
 	*m = s.Message
 	return err
 }
 
-// MarshalJSON writes the form of Message with "commit", and with "inline":true if set.
+// MarshalJSON writes the form of Message with "commit", and with "inline":true and "erased" if set.
 func (m MessageState) MarshalJSON() ([]byte, error) { return m.append(nil), nil }
 
 func (m *MessageState) append(dst []byte) []byte {
@@ -118,6 +119,10 @@ func (m *MessageState) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, m.Commit, 10)
 	if m.Inline {
 		dst = append(dst, `,"inline":true`...)
+	}
+	if !m.Erased.IsZero() {
+		dst = append(dst, `,"erased":"`...)
+		dst = append(m.Erased.UTC().AppendFormat(dst, time.RFC3339Nano), '"')
 	}
 	return append(dst, '}')
 }
@@ -147,6 +152,8 @@ func (m *MessageState) decode(b []byte) error {
 			return d.Decode(&m.Commit)
 		case "inline":
 			return d.Decode(&m.Inline)
+		case "erased":
+			return d.Decode(&m.Erased)
 		}
 		return decodeField(d, reflect.ValueOf(&m.Message).Elem(), key)
 	})
@@ -164,6 +171,8 @@ func (m *MessageState) check() error {
 		return fmt.Errorf("message %s: size %d", m.GUID, m.Size)
 	case m.Missing != (len(m.Chunks) == 0):
 		return fmt.Errorf("message %s: %d chunks, missing %t", m.GUID, len(m.Chunks), m.Missing)
+	case !m.Missing && !m.Erased.IsZero():
+		return fmt.Errorf("message %s: erased, but not missing", m.GUID)
 	}
 	return nil
 }
@@ -177,6 +186,9 @@ func (m *MessageState) scan(b []byte, chunks *[]ChunkID) bool {
 		m.Commit = s.number()
 	}
 	m.Inline = s.Has(`,"inline":true`)
+	if s.Has(`,"erased":`) {
+		m.Erased = s.time()
+	}
 	s.Want(`}`)
 	return s.Ended()
 }

@@ -20,7 +20,7 @@ func LogPlaces(ctx context.Context, s objstore.Store, key string) iter.Seq2[Plac
 			case err != nil:
 			case path.Base(e.name) == commitEntry:
 				commits++
-				err = checkFirstLine(e, versionLoss)
+				err = checkFirstLine(e, versionErased)
 			case path.Base(e.name) == placesEntry:
 				err = eachPlace(e.body, key, func(p Place) error {
 					if !yield(p, nil) {
@@ -64,7 +64,7 @@ func PlaceObjects(ctx context.Context, s objstore.Store, checkpoint string) ([]s
 		}
 		switch e.name {
 		case stateEntry:
-			state, err = true, checkFirstLine(e, Version)
+			state, err = true, checkFirstLine(e, versionErased)
 		case placesEntry:
 			last := ""
 			err = newLines(e.body, e.size).each(func(line []byte) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
@@ -87,6 +88,12 @@ func isInPack(line []byte) bool {
 // check refuses a place outside packs and logs, so that a forged place cannot make a
 // reader open other keys.
 func (p *Place) check() error {
+	if p.Object == erasedObject {
+		if _, err := time.Parse(time.RFC3339, p.Entry); err != nil {
+			return fmt.Errorf("%w: place of chunk %s: erased at %q", ErrCorrupt, p.Chunk, p.Entry)
+		}
+		return nil
+	}
 	if !safeKey(p.Object) && p.Object != "." {
 		return fmt.Errorf("%w: place of chunk %s in object %q", ErrCorrupt, p.Chunk, p.Object)
 	}

@@ -6,7 +6,7 @@ import "time"
 // maintenance write commits, too.
 func FromTool(e Event) bool {
 	switch e.(type) {
-	case *LockedEvent, *SealedEvent, *RetainedEvent, *PruneEvent, *BridgedEvent, *LostEvent:
+	case *LockedEvent, *SealedEvent, *RetainedEvent, *PruneEvent, *BridgedEvent, *LostEvent, *ErasedEvent:
 		return true
 	}
 	return false

@@ -62,6 +62,8 @@ func (rp *Replayer) apply(h *Header, e Event) error {
 		return rp.bridged(h, e)
 	case *LostEvent:
 		return rp.lost(h, e)
+	case *ErasedEvent:
+		return rp.erased(h, e)
 	case *UnuserEvent:
 		return rp.unuser(h)
 	case *PruneEvent:

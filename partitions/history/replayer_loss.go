@@ -60,3 +60,22 @@ func (rp *Replayer) lost(h *Header, e *LostEvent) error {
 	}
 	return nil
 }
+
+// erased is lost for messages that were erased. It also concerns a message that is missing for another reason: nobody
+// has to look for its body any more.
+func (rp *Replayer) erased(h *Header, e *ErasedEvent) error {
+	for _, g := range e.Messages {
+		old, err := rp.State.Message(g)
+		if err != nil {
+			return err
+		}
+		if old == nil || !old.Erased.IsZero() {
+			continue
+		}
+		m := &MessageState{Message: Message{GUID: g, Size: old.Size, Missing: true}, Commit: h.Number, Erased: h.Time}
+		if err := rp.State.PutMessage(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}

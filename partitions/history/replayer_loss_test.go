@@ -52,7 +52,7 @@ func TestCommitVersion(t *testing.T) {
 	for _, tt := range []struct {
 		e    Event
 		want int
-	}{{&ResyncEvent{UniqueID: "a"}, 1}, {&LostEvent{}, 2}, {&BridgedEvent{}, 2}} {
+	}{{&ResyncEvent{UniqueID: "a"}, 1}, {&LostEvent{}, 2}, {&BridgedEvent{}, 2}, {&ErasedEvent{}, 3}} {
 		w := newWriter(t)
 		b := NewBuilder(w.header(), w.options())
 		if err := b.Event(tt.e); err != nil {

@@ -66,6 +66,8 @@ type MessageState struct {
 	Message
 	Commit uint64 // the commit that made it known
 	Inline bool   // set by an index when a commit's object contains the body; Replayer leaves it false
+	// Erased is when the body was erased, which is missing since; zero = it was not. An index does not keep it.
+	Erased time.Time
 }
 
 // ItemKey identifies an item of the state other than a mailbox, record or message.

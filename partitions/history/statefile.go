@@ -54,6 +54,9 @@ func (m *Mem) state(previous string) ([]byte, error) {
 		Version: Version, Backup: m.backup, Number: m.tip.Number, Hash: m.tip.Hash, Time: m.tip.Time, Previous: previous,
 		NextSeq: m.nextSeq, Arrivals: m.messages.arrivals, Mailboxes: len(m.order), Items: len(m.items), Blocks: len(m.messages.blocks),
 	}
+	if m.erased {
+		h.Version = versionErased
+	}
 	for _, b := range m.order {
 		h.Records += b.Records
 		h.Blocks += len(b.blocks)
@@ -128,7 +131,7 @@ func (m *Mem) readState(r io.Reader) (stateHeader, error) {
 	if h, err = parseStateHeader(line); err != nil {
 		return h, err
 	}
-	m.nextSeq, m.messages.arrivals = h.NextSeq, h.Arrivals
+	m.nextSeq, m.messages.arrivals, m.erased = h.NextSeq, h.Arrivals, h.Version == versionErased
 	m.tip = Tip{Number: h.Number, Hash: h.Hash, Time: h.Time}
 	m.times.at = h.Time
 	var current *memMailbox
@@ -246,13 +249,17 @@ func (s *stateBlock) ref() BlockRef {
 
 func parseStateHeader(line []byte) (stateHeader, error) {
 	var h stateHeader
-	if err := checkVersion(line, Version); err != nil {
+	if err := checkVersion(line, versionErased); err != nil {
 		return h, err
 	}
 	d := json.NewDecoder(bytes.NewReader(line))
 	err := eachKey(d, func(key string) error { return decodeField(d, reflect.ValueOf(&h).Elem(), key) })
-	if err == nil && (h.Number == 0 || h.NextSeq == 0) {
+	switch {
+	case err != nil:
+	case h.Number == 0 || h.NextSeq == 0:
 		err = errors.New("number or next_seq is 0")
+	case h.Version == versionLoss:
+		err = errors.New("no checkpoint has version 2")
 	}
 	if err != nil {
 		return h, fmt.Errorf("%w: first line: %w", ErrCorrupt, err)

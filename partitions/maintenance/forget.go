@@ -18,6 +18,8 @@ type ForgetOptions struct {
 	// Until is the moment before which the history is removed: the beginning of a day (UTC), and at
 	// most LastDay.
 	Until time.Time
+	// Messages are erased instead of the history, see EraseMessages. nil: the history is.
+	Messages *Messages
 	// Cutting is called before the first change that depends on Until, and again if bodies may have moved to new
 	// packs since. If it was not called, another Until can be chosen. nil: it is not called.
 	Cutting func(context.Context) error
@@ -55,6 +57,7 @@ func newForgetter(f *repository.Found, u *repository.Upkeep, o ForgetOptions) *r
 	r := newRetainer(f, u, o.RetainOptions)
 	r.forget, r.limit = true, o.Until.UTC()
 	r.cutting, r.moving, r.packing = o.Cutting, o.Moving, o.Merge.Packing
+	r.messages, r.mergeBefore = o.Messages, o.Merge.Before
 	return r
 }
 

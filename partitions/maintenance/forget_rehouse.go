@@ -68,7 +68,7 @@ func (r *retainer) findStale(ctx context.Context) error {
 // rehouse puts the blocks of checkpoints into new objects, if they share a stale one with blocks that no checkpoint
 // names. It reports whether it has changed anything.
 func (r *retainer) rehouse(ctx context.Context) (changed bool, err error) {
-	if there, err := r.relist(ctx); err != nil || !there || r.have.log[0].from == 1 {
+	if there, err := r.relist(ctx); err != nil || !there || r.have.log[0].from == 1 && r.messages == nil {
 		return false, err
 	}
 	shared, err := r.sharedObjects(ctx)

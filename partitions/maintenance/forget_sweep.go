@@ -53,14 +53,11 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 	if r.now, err = r.storeNow(ctx); err != nil {
 		return err
 	}
-	if err := r.cutOff(ctx); err != nil { // a delayed request may have put an object again
-		return err
-	}
-	changed, err := r.scrub(ctx)
+	changed, err := r.dropAgain(ctx, out)
 	if out.Appeared = changed || r.done.Objects() > 0; out.Appeared {
 		out.wait(r.now.Add(BlocksGrace), "a checkpoint with the content has appeared, and was removed: a daemon may be using it")
 	}
-	if err != nil || out.Appeared {
+	if err != nil || !out.Complete() {
 		return err
 	}
 	if err := r.findStale(ctx); err != nil {
@@ -104,6 +101,18 @@ func (r *retainer) usedUntil() (until time.Time) {
 		}
 	}
 	return until
+}
+
+// dropAgain drops content that has appeared again: a delayed request may have put an object. It reports whether it has
+// changed anything.
+func (r *retainer) dropAgain(ctx context.Context, out *Swept) (changed bool, err error) {
+	if r.messages != nil {
+		return r.redactAgain(ctx, out)
+	}
+	if err := r.cutOff(ctx); err != nil {
+		return false, err
+	}
+	return r.scrub(ctx)
 }
 
 // aheadMargin is how far the time of an object may be ahead of the store's.

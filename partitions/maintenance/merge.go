@@ -44,6 +44,11 @@ type MergeOptions struct {
 	Private bool
 	// Relist lists each backup again: it has changed since its lease was taken.
 	Relist bool
+	// Large reports whether a large commit is merged, too. nil: none is.
+	Large func(n uint64) bool
+	// Erased returns the place of a chunk of commit n that was erased, and whether it was: its body does not get into a
+	// pack. nil: none was.
+	Erased func(n uint64, c history.ChunkID) (history.Place, bool)
 	// Packing is called before a pack is put. nil: it is not called.
 	Packing func(ctx context.Context, key string) error
 }

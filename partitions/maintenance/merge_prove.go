@@ -85,6 +85,9 @@ func (m *Merger) proveBody(ctx context.Context, u *unit, n uint64, b history.Inl
 	at, ours := u.bodies[n][b.Chunk]
 	err := fmt.Errorf("%w: the body of chunk %s is in no pack", history.ErrCorrupt, b.Chunk)
 	for _, p := range places {
+		if p.Erased() {
+			return nil
+		}
 		if _, ok := history.MovedKey(p.Object); !ok {
 			continue // in the log
 		}

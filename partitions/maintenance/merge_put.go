@@ -50,7 +50,12 @@ func (m *Merger) put(ctx context.Context, u *unit) error {
 	for _, c := range u.commits {
 		r, err := c.Reader()
 		if err == nil {
-			err = b.Add(r, u.place)
+			err = b.Add(r, func(p history.Place) (history.Place, error) {
+				if e, is := m.erased(c.Header.Number, p.Chunk); is {
+					return e, nil
+				}
+				return u.place(p)
+			})
 		}
 		if err != nil {
 			return err
@@ -113,6 +118,14 @@ func (m *Merger) provePacks(ctx context.Context, u *unit) error {
 		}
 	}
 	return nil
+}
+
+// erased returns the place of a chunk of commit n that was erased.
+func (m *Merger) erased(n uint64, c history.ChunkID) (p history.Place, is bool) {
+	if m.o.Erased == nil {
+		return p, false
+	}
+	return m.o.Erased(n, c)
 }
 
 // place returns the place of a chunk after the merge.

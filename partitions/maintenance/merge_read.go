@@ -48,7 +48,7 @@ func (m *Merger) collect(ctx context.Context, job *Merged, listed objstore.Store
 		}
 	}
 	read := func(ctx context.Context, _ <-chan struct{}, c mergeable) readCommit {
-		if c.info.Size > largestMerged {
+		if !m.reads(c) {
 			return readCommit{mergeable: c, large: true}
 		}
 		whole, err := history.ReadWhole(ctx, m.p.Store, job.Found.Path, c.number, mostWhole)
@@ -57,7 +57,7 @@ func (m *Merger) collect(ctx context.Context, job *Merged, listed objstore.Store
 		}
 		return readCommit{mergeable: c, whole: whole, err: err}
 	}
-	limit := inorder.Limit[mergeable]{Count: readAhead, Weight: 4 * largestMerged, Of: func(c mergeable) int64 { return min(c.info.Size, largestMerged) }}
+	limit := inorder.Limit[mergeable]{Count: readAhead, Weight: 4 * largestMerged, Of: m.weight}
 	var now *unit
 	times := history.Times{}
 	for c := range inorder.Map(ctx, limit, list, read) {
@@ -89,6 +89,20 @@ func (m *Merger) collect(ctx context.Context, job *Merged, listed objstore.Store
 		return failed
 	}
 	return m.end(ctx, now)
+}
+
+// reads reports whether a commit is merged as far as its size is concerned. A large commit that a segment has came with a
+// delayed request, after an erasure has merged it.
+func (m *Merger) reads(c mergeable) bool {
+	return c.info.Size <= largestMerged || c.in.to > 0 || m.o.Large != nil && m.o.Large(c.number)
+}
+
+// weight is about the memory that a commit takes.
+func (m *Merger) weight(c mergeable) int64 {
+	if m.reads(c) {
+		return c.info.Size
+	}
+	return 0
 }
 
 // readCommit is a commit that was read, or not because it is large.
@@ -155,6 +169,9 @@ func (m *Merger) append(ctx context.Context, u *unit, c readCommit) error {
 		u.to = c.number
 		at := map[history.ChunkID]packing.Placed{}
 		for _, b := range c.whole.Bodies {
+			if _, is := m.erased(c.number, b.Chunk); is {
+				continue
+			}
 			p, err := m.packs.Add(ctx, b, c.whole.Private[b.Chunk])
 			if err != nil {
 				return err

@@ -27,7 +27,7 @@ func TestPlantedBugs(t *testing.T) {
 		"an erasure leaves later checkpoints":                  {File: "forget_scrub.go", Is: "for _, n := range doomed {", Bug: "for _, n := range doomed[:0] {", Test: "TestForget"},
 		"an erasure leaves objects with old places":            {File: "forget.go", Is: "_, err = r.rehouse(ctx)", Bug: "err = error(nil)", Test: "TestForgetRecordBesideNeeded"},
 		"an erasure removes blocks at once":                    {File: "retain_remove.go", Is: "if r.forget {", Bug: "if false {", Test: "TestForget"},
-		"a late checkpoint is left":                            {File: "forget_sweep.go", Is: "changed, err := r.scrub(ctx)", Bug: "changed, err := false, error(nil)", Test: "TestSweepLateCheckpoint"},
+		"a late checkpoint is left":                            {File: "forget_sweep.go", Is: "return r.scrub(ctx)", Bug: "return false, nil", Test: "TestSweepLateCheckpoint"},
 		"young blocks are swept":                               {File: "forget_sweep.go", Is: "if put.IsZero() || put.After(r.now.Add(-grace)) {", Bug: "if false {", Test: "TestSweepLeavesYoungBlocks"},
 		"former blocks are left":                               {File: "retain.go", Is: "return r.sweep(ctx)", Bug: "return nil", Test: "TestNothingIsLeftAfterTheEnd"},
 	})

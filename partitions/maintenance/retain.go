@@ -145,6 +145,11 @@ type retainer struct {
 	stale           *StaleBlocks                                // of ForgetOptions, or what it has found
 	sweeps          bool                                        // for Sweep
 	since           time.Time                                   // of ForgetOptions
+
+	messages    *Messages // of ForgetOptions
+	mergeBefore time.Time // of MergeOptions
+	redact      redaction // of these messages
+	recordedAt  time.Time // of done.Commit
 }
 
 func (r *retainer) run(ctx context.Context) error {
@@ -278,6 +283,11 @@ func (r *retainer) sound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return r.unbroken(ctx)
+}
+
+// unbroken finds the base, and returns an error if a commit after it is missing.
+func (r *retainer) unbroken(ctx context.Context) (err error) {
 	if r.base, err = r.findBase(ctx); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -70,6 +71,25 @@ func (p *proof) write(ctx context.Context, n uint64) error {
 	if _, err := p.m.WriteCheckpoint(ctx, p.o.Pack); err != nil {
 		return err
 	}
+	return p.readBack(ctx, n)
+}
+
+// replace writes the checkpoint n that the state was read from with other places, if it still has an ETag, and reads it
+// back. The error is errOtherVersion if it has another one.
+func (p *proof) replace(ctx context.Context, n uint64, etag string) error {
+	put := p.m.ReplaceCheckpoint(ctx, p.o.Pack, etag, func() error { return nil })
+	err := p.readBack(ctx, n) // the put may have succeeded without an answer
+	if err != nil && errors.Is(put, objstore.ErrPrecondition) {
+		return errOtherVersion
+	}
+	if err != nil {
+		return errors.Join(put, err)
+	}
+	return nil
+}
+
+// readBack reads checkpoint n, and compares it with the state.
+func (p *proof) readBack(ctx context.Context, n uint64) error {
 	there, err := history.ReadCheckpoint(ctx, p.store, p.f.Path, n)
 	if err != nil {
 		return err

@@ -15,10 +15,13 @@ var errInline = errors.New("the body is in the log")
 // packed returns the place of a chunk in a pack: the log object that the place may name is to be
 // removed.
 func (r *retainer) packed(ctx context.Context, p history.Place) (history.Place, error) {
-	if strings.HasPrefix(p.Object, "packs/") {
+	if strings.HasPrefix(p.Object, "packs/") || p.Erased() {
 		return p, nil
 	}
 	now, err := r.objects.Resolve(ctx, p)
+	if err == nil && now.Erased() {
+		return now, nil
+	}
 	if errors.Is(err, history.ErrNoPlace) || err == nil && !strings.HasPrefix(now.Object, "packs/") {
 		return p, errInline
 	}

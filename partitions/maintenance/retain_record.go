@@ -36,7 +36,7 @@ func (r *retainer) record(ctx context.Context) (recorded bool, err error) {
 			return false, err
 		}
 		if won {
-			r.done.Commit = h.Number
+			r.done.Commit, r.recordedAt = h.Number, h.Time
 			return true, r.sameBackup(ctx)
 		}
 	}
@@ -73,6 +73,10 @@ func (r *retainer) events(ctx context.Context) (history.Tip, []history.Event, er
 	defer st.Close()
 	if err := r.goesOn(ctx, st); err != nil {
 		return history.Tip{}, nil, err
+	}
+	if r.messages != nil {
+		events, err := r.erasedEvents(st)
+		return st.Tip(), events, err
 	}
 	if r.forget {
 		return st.Tip(), r.forgotten(), nil

@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// BackupInfo is backup.json. It is written before commit 1, and never changed or removed.
+// BackupInfo is backup.json. It is written before commit 1, and never removed. Only its version changes: see MarkErased.
 type BackupInfo struct {
 	Version int       `json:"version"`
 	Name    string    `json:"name"` // full name
@@ -18,6 +18,10 @@ type BackupInfo struct {
 	Created time.Time `json:"created"` // store time
 	ID      string    `json:"id"`      // 16 random bytes, hex
 }
+
+// VersionErased is the version of backup.json if the log or a checkpoint may have places of erased messages. A program that
+// knows only version 1 refuses the backup. Otherwise it would treat these objects as damaged.
+const VersionErased = 2
 
 // BackupPrefix is the prefix of the objects of a backup.
 func BackupPrefix(path string) string { return "backups/" + path + "/" }
@@ -43,8 +47,8 @@ func readBackupInfo(ctx context.Context, s objstore.Store, path string) (*Backup
 	if err := json.Unmarshal(b, &i); err != nil {
 		return nil, objectVersion{}, fmt.Errorf("read %s: %w: %w", key, history.ErrCorrupt, err)
 	}
-	if i.Version != Version {
-		return nil, objectVersion{}, fmt.Errorf("%s has version %d, this program supports version %d: %w", key, i.Version, Version, ErrVersion)
+	if i.Version < Version || i.Version > VersionErased {
+		return nil, objectVersion{}, fmt.Errorf("%s has version %d, this program supports versions up to %d: %w", key, i.Version, VersionErased, ErrVersion)
 	}
 	info.Key = key
 	return &i, versionOf(info), nil

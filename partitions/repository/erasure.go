@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -37,6 +39,14 @@ type Erasure struct {
 	// Before is the time before which only the history was erased; zero = the whole backup. Such a
 	// record has version 2, because a program that does not know it would erase everything.
 	Before time.Time `json:"before,omitzero"`
+	// Messages are the messages that were erased; none = another kind of erasure. Such a record has version 3.
+	Messages []ErasedMessage `json:"messages,omitempty"`
+	// Commit is the number of the commit with the event about them, and Erased its time; zero = it was not put yet. No
+	// later commit, and no later state with another arrival of a message, is a part of the erasure.
+	Commit uint64    `json:"commit,omitempty"`
+	Erased time.Time `json:"erased,omitzero"`
+	// Shared is the number of chunks of the messages that stay, because other messages of the backup have them.
+	Shared int64 `json:"shared,omitempty"`
 	// IDs are those in the backup.json of all copies, in every partition. A run that was
 	// interrupted continues with these copies only.
 	IDs []string `json:"ids,omitempty"`
@@ -67,10 +77,20 @@ type Erasure struct {
 	Unknown int64 `json:"unknown,omitempty"`
 }
 
-// The versions of the record: of whole backups, and of the history before a time.
+// ErasedMessage is a message that was erased. The chunks are known as long as nothing else shows them.
+type ErasedMessage struct {
+	GUID   cyrus.GUID        `json:"guid"`
+	Chunks []history.ChunkID `json:"chunks"`
+	// Whole means that moments before the event still have it: other messages have all of its chunks, and have arrived
+	// shortly before the event.
+	Whole bool `json:"whole,omitempty"`
+}
+
+// The versions of the record: of whole backups, of the history before a time, and of messages.
 const (
-	erasureVersion   = 1
-	erasureOfHistory = 2
+	erasureVersion    = 1
+	erasureOfHistory  = 2
+	erasureOfMessages = 3
 )
 
 // NewErasure returns a record of the erasure of a backup, or of its history before a time.
@@ -82,8 +102,34 @@ func NewErasure(id string, of Name, before time.Time) *Erasure {
 	return e
 }
 
-// OfHistory reports whether the backup stays, and only history is erased.
+// NewErasureOfMessages returns a record of the erasure of messages from a backup.
+func NewErasureOfMessages(id string, of Name, list []ErasedMessage) *Erasure {
+	e := NewErasure(id, of, time.Time{})
+	e.Version, e.Messages = erasureOfMessages, list
+	return e
+}
+
+// OfHistory reports whether the history before a time is erased.
 func (e *Erasure) OfHistory() bool { return !e.Before.IsZero() }
+
+// OfMessages reports whether single messages are erased.
+func (e *Erasure) OfMessages() bool { return len(e.Messages) > 0 }
+
+// InPart reports whether the backup stays, and only a part of it is erased: history, or messages.
+func (e *Erasure) InPart() bool { return e.OfHistory() || e.OfMessages() }
+
+// IsAbout reports whether the record is about exactly these messages.
+func (e *Erasure) IsAbout(list []cyrus.GUID) bool {
+	if len(list) != len(e.Messages) {
+		return false
+	}
+	for _, m := range e.Messages {
+		if !slices.Contains(list, m.GUID) {
+			return false
+		}
+	}
+	return true
+}
 
 // ErasedPrefix is the prefix of the records of erasures.
 const ErasedPrefix = "erased/"
@@ -106,9 +152,9 @@ func (e *Erasure) Of() Name { return Name{e.Kind, e.Name} }
 // Check returns an error if the record is not valid.
 func (e *Erasure) check(key string) error {
 	switch {
-	case e.Version != erasureVersion && e.Version != erasureOfHistory:
-		return fmt.Errorf("%s has version %d, this program supports version %d: %w", key, e.Version, erasureOfHistory, ErrVersion)
-	case (e.Version == erasureOfHistory) != e.OfHistory() || e.OfHistory() && len(e.Copies) > 0:
+	case e.Version < erasureVersion || e.Version > erasureOfMessages:
+		return fmt.Errorf("%s has version %d, this program supports version %d: %w", key, e.Version, erasureOfMessages, ErrVersion)
+	case (e.Version == erasureOfHistory) != e.OfHistory(), (e.Version == erasureOfMessages) != e.OfMessages(), e.InPart() && len(e.Copies) > 0:
 		return fmt.Errorf("%s: %w: it does not show which part it is about", key, history.ErrCorrupt)
 	case ErasureKey(e.ID) != key, e.Of().Path() != e.Backup:
 		return fmt.Errorf("%s: %w: it is about another erasure", key, history.ErrCorrupt)
@@ -158,19 +204,19 @@ func (e *Erasure) Put(ctx context.Context, s objstore.Store, etag string) (strin
 	return "", err
 }
 
-// ErrErasing reports a backup with erased history whose bodies are not all removed yet.
-var ErrErasing = errors.New("an erasure of its history is not complete: see ctl_backups erase --list, and run compact -A first (if that fails because of the backup, end it with erase --before TIME --cancel)")
+// ErrErasing reports a backup with an erased part whose bodies are not all removed yet.
+var ErrErasing = errors.New("an erasure of a part of it is not complete: see ctl_backups erase --list, and run compact -A first (if that fails because of the backup, end it with erase and its options and --cancel)")
 
-// Concerns reports whether the record is about the history of a backup, and not of another one with its name.
+// Concerns reports whether the record is about a part of a backup, and not of another one with its name.
 func (e *Erasure) Concerns(f *Found) bool {
-	return e.OfHistory() && e.Backup == f.Path && len(e.IDs) == 1 && e.IDs[0] == f.Info.ID
+	return e.InPart() && e.Backup == f.Path && len(e.IDs) == 1 && e.IDs[0] == f.Info.ID
 }
 
-// MayConcern reports whether the record may be about the history of a backup. A repair of backup.json gives it another
+// MayConcern reports whether the record may be about a part of a backup. A repair of backup.json gives it another
 // id. The time of creation is then unknown, unless the log begins with commit 1 (verify.Repair): a later one proves that
 // it is another backup.
 func (e *Erasure) MayConcern(f *Found) bool {
-	return e.OfHistory() && e.Backup == f.Path && (e.Concerns(f) || f.Info.ID == "" || !f.Info.Created.After(e.Since))
+	return e.InPart() && e.Backup == f.Path && (e.Concerns(f) || f.Info.ID == "" || !f.Info.Created.After(e.Since))
 }
 
 // CheckErasures returns ErrErasing if a copy of the backup may have bodies that have to disappear. A backup
@@ -193,10 +239,10 @@ func Erasing(ctx context.Context, p Config) (bool, error) {
 	return anyOpen(ctx, p, func(*Erasure) bool { return true })
 }
 
-// ErasingHistory reports whether an erasure of the history of a backup with this name is not done. A record that cannot
+// ErasingPart reports whether an erasure of a part of a backup with this name is not done. A record that cannot
 // be read may be one.
-func (f *Found) ErasingHistory(ctx context.Context) (bool, error) {
-	return anyOpen(ctx, f.Partition, func(e *Erasure) bool { return e.OfHistory() && e.Backup == f.Path })
+func (f *Found) ErasingPart(ctx context.Context) (bool, error) {
+	return anyOpen(ctx, f.Partition, func(e *Erasure) bool { return e.InPart() && e.Backup == f.Path })
 }
 
 // anyOpen reports whether is returns true for a record that is not done, or a record cannot be read.

@@ -3,7 +3,6 @@ package repository
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -153,14 +152,14 @@ func (a *asideJob) ensureInfo(ctx context.Context) error {
 	return err
 }
 
-// PutInfo writes a new backup.json.
+// PutInfo writes a new backup.json, of the version in f.Info at least.
 func (f *Found) PutInfo(ctx context.Context, o objstore.PutOptions, created time.Time) (BackupInfo, error) {
-	info := BackupInfo{Version: Version, Name: f.Info.Name, Kind: f.Info.Kind, Created: created.UTC(), ID: NewID()}
-	b, err := json.MarshalIndent(info, "", "  ")
+	info := BackupInfo{Version: max(Version, f.Info.Version), Name: f.Info.Name, Kind: f.Info.Kind, Created: created.UTC(), ID: NewID()}
+	b, err := info.encode()
 	if err != nil {
 		return info, err
 	}
-	_, err = f.Partition.Store.Put(ctx, BackupInfoKey(f.Path), bytes.NewReader(append(b, '\n')), o)
+	_, err = f.Partition.Store.Put(ctx, BackupInfoKey(f.Path), bytes.NewReader(b), o)
 	return info, err
 }
 

@@ -193,6 +193,9 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old before, m *par
 		return fmt.Errorf("message %s: %w", r.GUID, failed)
 	case m != nil && m.Lost && (m.Known() || x.unreadable == 0):
 		return d.lost(r, old, m)
+	case m != nil && x.unreadable == 0 && !old.message && d.u.from == nil && !x.importing:
+		// RESERVE has reported the message as held: it was erased, or lost, since then.
+		return fmt.Errorf("message %s is missing since the client asked for it: %w", r.GUID, cyrus.ErrLocked)
 	case m != nil && x.unreadable == 0 && !d.u.complete:
 		d.u.missing++ // known to be missing; a delta does not include it
 		return nil

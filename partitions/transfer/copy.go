@@ -447,7 +447,10 @@ func (c *copier) putInfo(ctx context.Context) error {
 	}
 	err = repository.PutIfAbsent(ctx, c.to.Config().Store, key, b, c.to.Conditional())
 	if errors.Is(err, objstore.ErrExist) {
-		return c.sameBackup(ctx)
+		err = c.sameBackup(ctx)
+		if err == nil && c.from.Info.Version >= repository.VersionErased { // the copy is of an earlier time
+			err = copied.MarkErased(ctx)
+		}
 	}
 	return err
 }

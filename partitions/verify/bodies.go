@@ -44,6 +44,9 @@ func (w *verifier) bodies(m *history.Mem) error {
 				list = err
 				break
 			}
+			if !msg.Erased.IsZero() {
+				w.done.Erased++
+			}
 			if msg.Missing {
 				continue
 			}
@@ -60,6 +63,10 @@ func (w *verifier) bodies(m *history.Mem) error {
 	}()
 	bad := map[cyrus.GUID]*whereabouts{}
 	for b := range results {
+		if errors.As(b.err, new(*history.ErasedError)) {
+			w.done.Erased++
+			continue
+		}
 		w.diagnosis.bodies = append(w.diagnosis.bodies, b.guid)
 		if !w.hold(bad, b) {
 			w.problem(Problem{Object: "message " + b.guid.String(), Text: b.err.Error()})
@@ -100,7 +107,8 @@ func readBody(ctx context.Context, o *history.Objects, msg *history.MessageState
 		_, err = io.Copy(io.Discard, body)
 		err = errors.Join(err, body.Close())
 	}
-	if err == nil || !history.IsDamage(err) || ctx.Err() != nil {
+	erased := errors.As(err, new(*history.ErasedError)) // the log has lost the commit with the event about it
+	if err == nil || !erased && !history.IsDamage(err) || ctx.Err() != nil {
 		return err
 	}
 	select {

@@ -135,7 +135,7 @@ func (w *verifier) upkeep() error {
 // upkeepAdvice follows the text of an unreadable lease.
 const upkeepAdvice = ": no mail depends on it; ctl_backups compact or verify --repair replaces it"
 
-// info checks backup.json.
+// info checks backup.json. The backup of a newer program is not checked: its objects would look damaged.
 func (w *verifier) info() error {
 	info, err := w.f.ReadInfo(w.ctx)
 	if repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
@@ -146,6 +146,8 @@ func (w *verifier) info() error {
 		n = repository.Name{Kind: info.Kind, Full: info.Name}
 	}
 	switch {
+	case errors.Is(err, repository.ErrVersion):
+		return err
 	case errors.Is(err, objstore.ErrNotExist):
 		err = repository.ErrIncomplete
 	case err == nil && n.Path() != w.f.Path:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -78,6 +79,9 @@ func (r *repairer) backupInfo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if f.Info.Version, err = r.infoVersion(ctx); err != nil {
+		return err
+	}
 	if r.f.Info, err = f.PutInfo(ctx, opt, created); err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func (r *repairer) backupInfo(ctx context.Context) error {
 // younger than the backup, and an erasure of its history that is not complete would take it for another backup.
 func (r *repairer) created(ctx context.Context, o repository.Owner) (time.Time, error) {
 	if o.First != 1 {
-		erasing, err := r.f.ErasingHistory(ctx)
+		erasing, err := r.f.ErasingPart(ctx)
 		if err != nil || erasing {
 			return time.Time{}, err
 		}
@@ -98,4 +102,31 @@ func (r *repairer) created(ctx context.Context, o repository.Owner) (time.Time, 
 		return r.lock.Now(ctx)
 	}
 	return o.Created, nil
+}
+
+// infoVersion returns the version for a new backup.json: older programs must refuse a backup with erased messages
+// (repository.Found.MarkErased).
+func (r *repairer) infoVersion(ctx context.Context) (int, error) {
+	for e, err := range repository.Erasures(ctx, r.f.Partition, time.Time{}) {
+		if err != nil && (e == nil || repository.IsStoreError(err)) {
+			return 0, err
+		}
+		if err == nil && e.OfMessages() && e.Backup == r.f.Path {
+			return repository.VersionErased, nil
+		}
+	}
+	m, err := r.f.Load(ctx, history.Moment{Tolerant: true})
+	if history.IsDamage(err) {
+		return repository.VersionErased, nil // nobody knows
+	}
+	if errors.Is(err, history.ErrBeforeFirst) || errors.Is(err, history.ErrNotKept) {
+		return repository.Version, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if m.HasErased() {
+		return repository.VersionErased, m.Close()
+	}
+	return repository.Version, m.Close()
 }

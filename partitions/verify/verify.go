@@ -42,6 +42,7 @@ type Result struct {
 	Objects, Commits, Checkpoints, Mailboxes, Messages int
 	Bytes                                              int64 // of bodies
 	Damaged, Missing, Lost                             int   // problems
+	Erased                                             int   // messages whose bodies were erased; no problem
 }
 
 // Run verifies a backup. It passes problems to Report and continues; it returns an error if

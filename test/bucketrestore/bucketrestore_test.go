@@ -504,3 +504,22 @@ func TestGolden(t *testing.T) {
 		t.Errorf("a missing body: %v, %s", err, diag)
 	}
 }
+
+// The golden repository of version 3 has two erased messages. One has arrived again.
+func TestGoldenErased(t *testing.T) {
+	golden, err := filepath.Abs("../../partitions/history/testdata/golden/v3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &person{t, golden, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
+	for moment, want := range map[string]string{
+		"2026-03-01T12:01:00Z": "1 of 3 messages restored, 2 erased, 0 problems",
+		"2026-03-01T12:03:00Z": "1 of 1 message",
+		"2026-03-01T12:04:00Z": "2 of 2 messages restored, 0 problems",
+	} {
+		out, diag, err := p.run("restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", moment)
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v, %s%s", moment, err, out, diag)
+		}
+	}
+}

@@ -31,6 +31,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"yes", []string{"erase", "release"}},
 		{"tripwire", []string{"release"}},
 		{"before", []string{"erase"}},
+		{"message", []string{"erase"}},
 		{"cancel", []string{"erase"}},
 		{"wait", []string{"erase"}},
 		{"for", []string{"debug", "compact"}},

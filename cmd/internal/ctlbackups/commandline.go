@@ -38,8 +38,8 @@ func verbs() []verb {
 			Text: "from now on, nothing is removed from these backups, on no host; list and stat show it"}, hold},
 		{cmdline.Verb{Name: "release", Args: "[--reason TEXT | --tripwire | --yes] [MODE] BACKUP...",
 			Text: "end holds of backups and print them: those with this reason, those of the tripwire, or all; with -A, -D and -P, all only with --yes"}, release},
-		{cmdline.Verb{Name: "erase", Args: "[-n] [--before TIME [--cancel]] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
-			Text: "remove backups with all their copies in all partitions, now, or only their history before a time; compact -A, or --wait, removes their bodies from packs two hours later; a record of the erasure remains"}, erase},
+		{cmdline.Verb{Name: "erase", Args: "[-n] [--before TIME [--cancel] | --message GUID... [--cancel]] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
+			Text: "remove backups with all their copies in all partitions, now, or only their history before a time, or single messages; compact -A, or --wait, removes their bodies from packs two hours later (fourteen with --before or --message); a record of the erasure remains"}, erase},
 		{cmdline.Verb{Name: "forget-server", Args: "[-n] MAILSERVER...",
 			Text: "mail servers that are gone for good: status shows them no longer, and their refused users neither; their backups stay; a name as status prints it, or its address alone"}, forgetServers},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
@@ -99,8 +99,9 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.list, "list", false, "passwd: list the users; erase: list all erasures")
 		f.BoolVar(&c.yes, "yes", false, "erase: do not ask; release with -A, -D or -P: every hold, whatever its reason")
 		f.StringVar(&c.before, "before", "", "erase: only the history before this `TIME`: every earlier moment, and what the user had deleted or changed before it; mail that the user still has stays, also old mail")
-		f.BoolVar(&c.cancel, "cancel", false, "erase --before: end an erasure of this history that cannot be completed, because a backup with another id has the name, because its list of packs is lost, or because the backup is damaged; bodies may be left")
-		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours (fourteen with --before), and remove them")
+		f.StringArrayVar(&c.messages, "message", nil, "erase: only the message with this `GUID`, from every moment that the backup can restore; may be given more than once")
+		f.BoolVar(&c.cancel, "cancel", false, "erase --before, --message: end an erasure that cannot be completed, because a backup with another id has the name, because its list of packs is lost, or because the backup is damaged; bodies may be left")
+		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours (fourteen with --before or --message), and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
 		f.IntVar(&c.users, "users", 0, "drill: only `N` of the backups, drawn at random")
 		f.Var(&c.share, "share", "drill: only a `SHARE` of the backups, drawn at random, but at least one: 5%")
@@ -138,6 +139,7 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups list --holds       # which backups are on hold, and why",
 		`ctl_backups erase anne --reason "request of 2027-03-01"`,
 		`ctl_backups erase anne --before 2027-01-01 --reason "request of 2027-03-01"`,
+		`ctl_backups erase anne --message 2fd4e1c67a2d28fced849ee1bb76e7391b93eb12 --reason "sent by mistake"`,
 		"ctl_backups drill --to imap-test.example.com",
 		"ctl_backups erase --list       # who was erased, when and why",
 		`ctl_backups forget-server "repl [192.0.2.7]"`,

@@ -22,14 +22,18 @@ func (c *command) checkErase() error {
 		return cli.Usagef("erase takes names of single backups")
 	case c.reason == "" && !c.dryRun:
 		return cli.Usagef("erase needs --reason: it is in the record that remains")
-	case c.cancel && (c.before == "" || c.waitErased):
-		return cli.Usagef("--cancel needs the time of the erasure, --before, and cannot be used with --wait")
+	case c.before != "" && len(c.messages) > 0:
+		return cli.Usagef("only one of --before and --message can be given")
+	case c.cancel && (c.before == "" && len(c.messages) == 0 || c.waitErased):
+		return cli.Usagef("--cancel needs the time of the erasure, --before, or its messages, --message, and cannot be used with --wait")
+	case len(c.messages) > 0:
+		return c.checkMessages()
 	}
 	return c.checkBefore()
 }
 
 func (c *command) checkEraseList() error {
-	if c.anyMode() || len(c.args) > 0 || c.yes || c.waitErased || c.cancel || c.dryRun || c.reason != "" || c.before != "" {
+	if c.anyMode() || len(c.args) > 0 || c.yes || c.waitErased || c.cancel || c.dryRun || c.reason != "" || c.before != "" || len(c.messages) > 0 {
 		return cli.Usagef("erase --list takes no mode, no names and no other options")
 	}
 	return nil
@@ -51,11 +55,13 @@ func erase(c *command) error {
 	failed := false
 	for _, arg := range c.args {
 		one := c.eraseOne
-		if c.before != "" {
+		switch {
+		case c.cancel:
+			one = c.cancelPart
+		case c.before != "":
 			one = c.eraseHistory
-		}
-		if c.cancel {
-			one = c.cancelHistory
+		case len(c.messages) > 0:
+			one = c.eraseMessages
 		}
 		err := one(arg, &t)
 		if c.ctx.Err() != nil {
@@ -83,6 +89,9 @@ func erase(c *command) error {
 	if !c.dryRun && (t.backups > 0 || t.failed > 0) {
 		attrs := []any{"what", c.what(), "reason", c.reason, "before", c.before, "backups", t.backups, "failed", t.failed,
 			"objects", t.objects, "bytes", t.bytes, "packs", t.packs}
+		if len(c.messages) > 0 {
+			attrs = append(attrs, "messages", strings.Join(c.messages, " "))
+		}
 		if c.cancel {
 			attrs = append(attrs, "cancelled", true)
 		}

@@ -5,14 +5,13 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// cancelHistory ends the erasure of the history of a backup before a time, after a question.
-func (c *command) cancelHistory(arg string, t *eraseTotals) error {
-	n, list, err := c.openHistories(arg)
+// cancelPart ends the erasure of a part of a backup, after a question.
+func (c *command) cancelPart(arg string, t *eraseTotals) error {
+	n, list, err := c.openParts(arg)
 	if err != nil {
 		return err
 	}
@@ -40,14 +39,14 @@ func (c *command) cancelHistory(arg string, t *eraseTotals) error {
 	return nil
 }
 
-// openHistories returns the erasures that cancelHistory ends. An argument that may mean several backups is an error.
-func (c *command) openHistories(arg string) (of repository.Name, found []erasure.Record, err error) {
+// openParts returns the erasures that cancelPart ends. An argument that may mean several backups is an error.
+func (c *command) openParts(arg string) (of repository.Name, found []erasure.Record, err error) {
 	names, err := c.bucket.WholeNames(c.single(), arg)
 	if err != nil {
 		return of, nil, err
 	}
 	for _, n := range names {
-		list, err := erasure.OpenHistories(c.ctx, c.bucket.Partitions, n, c.history)
+		list, err := erasure.OpenParts(c.ctx, c.bucket.Partitions, n, c.isPart)
 		switch {
 		case err != nil:
 			return of, nil, err
@@ -58,12 +57,20 @@ func (c *command) openHistories(arg string) (of repository.Name, found []erasure
 		}
 	}
 	if len(found) == 0 {
-		err = errors.New("no erasure of its history before " + timespec.Text(c.history) + " is open: see ctl_backups erase --list")
+		err = errors.New("no such erasure of it is open: see ctl_backups erase --list")
 	}
 	return of, found, err
 }
 
-// showCancelled prints what cancelHistory would end.
+// isPart reports whether an erasure is of the part that the options mean.
+func (c *command) isPart(e *repository.Erasure) bool {
+	if len(c.guids) > 0 {
+		return e.IsAbout(c.guids)
+	}
+	return e.OfHistory() && e.Before.Equal(c.history)
+}
+
+// showCancelled prints what cancelPart would end.
 func (c *command) showCancelled(n repository.Name, list []erasure.Record) error {
 	for _, r := range list {
 		if c.structured() {
@@ -72,8 +79,8 @@ func (c *command) showCancelled(n repository.Name, list []erasure.Record) error 
 			}
 			continue
 		}
-		_, err := cli.Fprintf(c.out, "erase %s: %s: the erasure of the history before %s, by %s: %s, is not complete: what is left of it stays, in the backup and in packs. No later erasure finds bodies that are left in packs with the mail of others\n",
-			nameOf(n), r.Partition, timespec.Text(r.Before), r.By, r.Reason)
+		_, err := cli.Fprintf(c.out, "erase %s: %s: the erasure of %s, by %s: %s, is not complete: what is left of it stays, in the backup and in packs. No later erasure finds bodies that are left in packs with the mail of others\n",
+			nameOf(n), r.Partition, partText(r.Erasure), r.By, r.Reason)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 	for _, e := range open {
 		is, at := erasure.Due(e, now)
 		switch {
-		case e.OfHistory() && e.State != repository.ErasureDone && (is || e.Unfinished()) && !c.dryRun:
+		case e.InPart() && e.State != repository.ErasureDone && (is || e.Unfinished()) && !c.dryRun:
 			s, begun := c.sweepHistory(p, e)
 			if s.complete {
 				due = append(due, s.of)
@@ -66,7 +66,7 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 // waitingOf returns the erasures of history that are not due, and have put a list of packs.
 func waitingOf(open, due []*repository.Erasure) (out []*repository.Erasure) {
 	for _, e := range open {
-		if e.OfHistory() && (e.State == repository.ErasureRemoving || e.State == repository.ErasurePending) && !hasErasure(due, e) {
+		if e.InPart() && (e.State == repository.ErasureRemoving || e.State == repository.ErasurePending) && !hasErasure(due, e) {
 			out = append(out, e)
 		}
 	}
@@ -113,7 +113,7 @@ func (c *command) settleErasures(p repository.Config, due []*repository.Erasure,
 		done = false
 		why := fmt.Sprintf("%s, or former versions, are left: compact -A continues", objects(s.Left, "pack"))
 		if others != "" {
-			why += ". Packs that it shares with the erasure of the history of " + others + " wait for that"
+			why += ". Packs that it shares with the erasure of a part of " + others + " wait for that"
 		}
 		if text := retainedText(s.Erasure); text != "" {
 			why = text
@@ -129,7 +129,7 @@ func (c *command) othersWaiting(p repository.Config, due []*repository.Erasure) 
 	open, _ := erasure.Open(c.ctx, p) // what cannot be read was reported
 	var names []string
 	for _, e := range open {
-		if e.OfHistory() && e.State != repository.ErasureDone && !hasErasure(due, e) {
+		if e.InPart() && e.State != repository.ErasureDone && !hasErasure(due, e) {
 			names = append(names, nameOf(e.Of()))
 		}
 	}

@@ -81,41 +81,80 @@ func (c *command) eraseHistory(arg string, t *eraseTotals) error {
 // agreed returns an error if --yes is not an answer to the question: an interrupted erasure has a later time, or perhaps
 // another backup.
 func (c *command) agreed(s *erasure.HistorySurvey) error {
-	i := s.Interrupted
-	switch {
-	case !c.yes || i == nil || i.State != repository.ErasureRemoving:
-		return nil
-	case !s.Until.Equal(c.history):
+	if i := s.Interrupted; c.yes && i != nil && i.State == repository.ErasureRemoving && !s.Until.Equal(c.history) {
 		return fmt.Errorf("an interrupted erasure has begun to remove the history before %s, which is later: run erase with that time, or without --yes", timespec.Text(s.Until))
-	case !i.Concerns(s.Found):
-		return errors.New("its backup.json was rewritten since an erasure of its history was interrupted: run erase without --yes, and continue only if it is the same backup")
-	case s.ListLost:
+	}
+	return c.agreedTo(s.Found, s.Interrupted, s.ListLost)
+}
+
+// agreedTo returns an error if --yes is not an answer to the question about an interrupted erasure of a part.
+func (c *command) agreedTo(f *repository.Found, interrupted *repository.Erasure, listLost bool) error {
+	switch {
+	case !c.yes || interrupted == nil || interrupted.State != repository.ErasureRemoving:
+		return nil
+	case !interrupted.Concerns(f):
+		return errors.New("its backup.json was rewritten since an erasure of a part of it was interrupted: run erase without --yes, and continue only if it is the same backup")
+	case listLost:
 		return errors.New("its list of packs is lost, so that every pack of the partition would be rewritten: run erase without --yes")
 	}
 	return nil
 }
 
+// showInterrupted prints an interrupted erasure of a part.
+func (c *command) showInterrupted(f *repository.Found, e *repository.Erasure, listLost bool) error {
+	name := nameOf(f.Name())
+	if e != nil {
+		if _, err := cli.Fprintf(c.out, "erase %s: %s: %s\n", name, f.Partition.Name, recordText(e)); err != nil {
+			return err
+		}
+		if !e.Concerns(f) {
+			if _, err := cli.Fprintf(c.out, "erase %s: its backup.json was rewritten since that erasure began: continue only if it is the same backup\n", name); err != nil {
+				return err
+			}
+		}
+	}
+	if listLost {
+		_, err := cli.Fprintf(c.out, "erase %s: its list of packs is lost: every pack of partition %s is rewritten, in one night, and former messages in them have to be sent again\n", name, f.Partition.Name)
+		return err
+	}
+	return nil
+}
+
 func (c *command) historySurveyed(arg string) (found *erasure.HistorySurvey, err error) {
+	err = c.oneBackup(arg, func(n repository.Name) (*repository.Found, error) {
+		s, err := erasure.LookAtHistory(c.ctx, c.bucket.Partitions, n, c.history, c.hostNow)
+		if err != nil {
+			return nil, err
+		}
+		found = s
+		return s.Found, nil
+	})
+	return found, err
+}
+
+// oneBackup calls look for each backup that an argument may mean. It returns an error if there is not exactly one.
+func (c *command) oneBackup(arg string, look func(repository.Name) (*repository.Found, error)) error {
 	names, err := c.bucket.WholeNames(c.single(), arg)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	var found *repository.Found
 	for _, n := range names {
-		s, err := erasure.LookAtHistory(c.ctx, c.bucket.Partitions, n, c.history, c.hostNow)
+		f, err := look(n)
 		switch {
 		case errors.Is(err, repository.ErrNoBackup):
 		case err != nil:
-			return nil, err
+			return err
 		case found != nil:
-			return nil, fmt.Errorf("it may mean %s or %s: give the path, %s or %s, with -f", found.Found.Name(), n, found.Found.Path, n.Path())
+			return fmt.Errorf("it may mean %s or %s: give the path, %s or %s, with -f", found.Name(), n, found.Path, n.Path())
 		default:
-			found = s
+			found = f
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("not found: %w (erase takes whole backups: a userid, or with -m an INBOX or a top-level mailbox)", repository.ErrNoBackup)
+		return fmt.Errorf("not found: %w (erase takes whole backups: a userid, or with -m an INBOX or a top-level mailbox)", repository.ErrNoBackup)
 	}
-	return found, nil
+	return nil
 }
 
 // forgetOptions are the options of package maintenance for an erasure of history.
@@ -157,20 +196,8 @@ func (c *command) showHistory(s *erasure.HistorySurvey) error {
 			ListLost bool                `json:"list_lost,omitempty"`
 		}{"erase", nameOf(n), place(s.Found), s.Until, s.Reach, s.Messages, s.Bytes, s.Interrupted, s.ListLost})
 	}
-	if s.Interrupted != nil {
-		if _, err := cli.Fprintf(c.out, "erase %s: %s: %s\n", nameOf(n), s.Found.Partition.Name, recordText(s.Interrupted)); err != nil {
-			return err
-		}
-		if !s.Interrupted.Concerns(s.Found) {
-			if _, err := cli.Fprintf(c.out, "erase %s: its backup.json was rewritten since that erasure began: continue only if it is the same backup\n", nameOf(n)); err != nil {
-				return err
-			}
-		}
-	}
-	if s.ListLost {
-		if _, err := cli.Fprintf(c.out, "erase %s: its list of packs is lost: every pack of partition %s is rewritten, in one night, and former messages in them have to be sent again\n", nameOf(n), s.Found.Partition.Name); err != nil {
-			return err
-		}
+	if err := c.showInterrupted(s.Found, s.Interrupted, s.ListLost); err != nil {
+		return err
 	}
 	if !s.Until.Equal(c.history) {
 		if _, err := cli.Fprintf(c.out, "erase %s: that erasure is completed first, with its own time, instead of %s\n", nameOf(n), timespec.Text(c.history)); err != nil {
@@ -207,7 +234,7 @@ func (c *command) sweepHistories() {
 	c.swept = swept{}
 	for _, p := range c.bucket.Partitions {
 		open, _ := erasure.Open(c.ctx, p) // the collection reports records that cannot be read
-		open = slices.DeleteFunc(open, func(e *repository.Erasure) bool { return !e.OfHistory() || e.State == repository.ErasureDone })
+		open = slices.DeleteFunc(open, func(e *repository.Erasure) bool { return !e.InPart() || e.State == repository.ErasureDone })
 		if len(open) == 0 {
 			continue
 		}
@@ -242,14 +269,14 @@ func (c *command) sweepNow(p repository.Config, e *repository.Erasure) bool {
 	switch {
 	case err != nil:
 		c.unswept = true
-		cli.Fprintf(c.err, "ctl_backups: partition %s: erasure of %s before %s: %v\n", p.Name, nameOf(e.Of()), timespec.Text(e.Before), err)
+		cli.Fprintf(c.err, "ctl_backups: partition %s: erasure of %s of %s: %v\n", p.Name, partText(e), nameOf(e.Of()), err)
 	case !swept.Complete():
 		until := ""
 		if !swept.Until.IsZero() {
 			until = " until " + timespec.Text(swept.Until)
 		}
-		cli.Fprintf(c.err, "ctl_backups: partition %s: erasure of %s before %s: waiting%s: %s: compact -A continues then\n",
-			p.Name, nameOf(e.Of()), timespec.Text(e.Before), until, swept.Waiting)
+		cli.Fprintf(c.err, "ctl_backups: partition %s: erasure of %s of %s: waiting%s: %s: compact -A continues then\n",
+			p.Name, partText(e), nameOf(e.Of()), until, swept.Waiting)
 	}
 	return err == nil && swept.Complete()
 }

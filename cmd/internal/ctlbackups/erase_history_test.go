@@ -37,7 +37,7 @@ func TestEraseBefore(t *testing.T) {
 	if out, err := tool(t, w, "stat", "-h", "bob"); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, err := tool(t, w, "move", "bob", "cold"); err == nil || !strings.Contains(out, "erasure of its history is not complete") {
+	if out, err := tool(t, w, "move", "bob", "cold"); err == nil || !strings.Contains(out, "erasure of a part of it is not complete") {
 		t.Errorf("move: %v: %s", err, out)
 	}
 	w.Now = w.Now.Add(15 * time.Hour)

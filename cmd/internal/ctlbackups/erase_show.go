@@ -105,31 +105,50 @@ func (c *command) eraseObject(r erasure.Record) error {
 // recordText describes an erasure in words.
 func recordText(e *repository.Erasure) string {
 	text := fmt.Sprintf("removed %s in %s", objects(e.Objects, "object"), objects(int64(len(e.Copies)), "folder"))
-	if e.OfHistory() {
-		text = fmt.Sprintf("removed the history before %s, %s", timespec.Text(e.Before), objects(e.Objects, "object"))
+	if e.InPart() {
+		text = fmt.Sprintf("removed %s, %s", partText(e), objects(e.Objects, "object"))
 	}
 	switch e.State {
 	case repository.ErasurePending:
 		_, at := erasure.Due(e, time.Time{})
 		if !e.Cancelled.IsZero() {
-			text = "the erasure of the history before " + timespec.Text(e.Before) + " has ended, and had removed nothing"
+			text = "the erasure of " + partText(e) + " has ended, and had removed nothing"
 		}
 		text += fmt.Sprintf("; bodies in %s are left: compact -A removes them after %s", objects(e.Packs, "pack"), timespec.Text(at))
 	case repository.ErasureDone:
 		text += fmt.Sprintf(", and the bodies in %s, until %s", objects(e.Packs, "pack"), timespec.Text(e.Done))
 		switch {
 		case !e.Cancelled.IsZero():
-			text = "the erasure of the history before " + timespec.Text(e.Before) + " was cancelled on " + timespec.Text(e.Cancelled) + ": some of it may be left"
-		case len(e.Copies) == 0 && !e.OfHistory():
+			text = "the erasure of " + partText(e) + " was cancelled on " + timespec.Text(e.Cancelled) + ": some of it may be left"
+		case len(e.Copies) == 0 && !e.InPart():
 			text = "another erasure has removed everything"
 		}
 	default:
 		text = "the erasure was interrupted: run erase again"
 	}
+	for _, m := range e.Messages {
+		if m.Whole {
+			text += fmt.Sprintf("; message %s can still be restored at moments before that", m.GUID)
+		}
+	}
+	if e.Shared > 0 {
+		text += fmt.Sprintf("; %s of it stayed, because other messages had them, too", objects(e.Shared, "part"))
+	}
 	if kept := retainedText(e); kept != "" {
 		text += "; " + kept
 	}
 	return text
+}
+
+// partText names the part of a backup that is erased.
+func partText(e *repository.Erasure) string {
+	if !e.OfMessages() {
+		return "the history before " + timespec.Text(e.Before)
+	}
+	if len(e.Messages) == 1 {
+		return "message " + e.Messages[0].GUID.String()
+	}
+	return objects(int64(len(e.Messages)), "message")
 }
 
 // retainedText returns what keeps versions in the bucket; "" = nothing.

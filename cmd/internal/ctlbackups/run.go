@@ -11,6 +11,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/clock"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/limit"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -87,6 +88,8 @@ type command struct {
 	tripwire   bool
 	before     string    // of erase
 	history    time.Time // before: the history up to there is erased
+	messages   []string  // GUIDs of messages to erase
+	guids      []cyrus.GUID
 	cancel     bool
 	unswept    bool  // an erasure of history could not be continued
 	swept      swept // nil: not in a run of compact

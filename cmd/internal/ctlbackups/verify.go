@@ -66,7 +66,7 @@ func (v *verification) one(c *command, f *repository.Found) error {
 	if c.verbose > 0 {
 		cli.Fprintf(c.out, "%s: %s, %s, %s, %s, %s (%s), %s, %s\n", label(f), objects(int64(done.Objects), "object"), objects(int64(done.Commits), "commit"),
 			objects(int64(done.Checkpoints), "checkpoint"), english.Plural(int(done.Mailboxes), "mailbox", "mailboxes"), objects(int64(done.Messages), "message"), binary(done.Bytes),
-			objects(int64(done.Damaged), "problem"), english.Plural(int(done.Missing), "missing body", "missing bodies"))
+			objects(int64(done.Damaged), "problem"), english.Plural(int(done.Missing), "missing body", "missing bodies")+erasedMessages(done.Erased))
 	}
 	damaged := err == nil && done.Damaged > 0
 	v.record.add(f.Partition.Name, err != nil || damaged)
@@ -83,6 +83,14 @@ func (v *verification) one(c *command, f *repository.Found) error {
 		return cli.ErrReported
 	}
 	return err
+}
+
+// erasedMessages counts messages that were erased, if there are any.
+func erasedMessages(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return ", " + objects(int64(n), "erased message")
 }
 
 // stepper prints each step with -v.

@@ -67,7 +67,7 @@ func (b *bodies) mailbox(uniqueid string) error {
 func (b *bodies) read() error {
 	for l := range b.src.LoadAll(b.c.ctx, b.next) {
 		switch {
-		case errors.Is(l.Err, restore.ErrNotHeld):
+		case errors.Is(l.Err, restore.ErrNotHeld), errors.As(l.Err, new(*history.ErasedError)):
 			continue
 		case l.Err != nil:
 			return l.Err

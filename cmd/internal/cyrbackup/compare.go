@@ -167,6 +167,8 @@ func itemText(e history.Event) string {
 		return bridgeText(e)
 	case *history.LostEvent:
 		return fmt.Sprintf("the bodies of %d messages are lost", len(e.Messages))
+	case *history.ErasedEvent:
+		return fmt.Sprintf("the bodies of %d messages were erased", len(e.Messages))
 	case *history.LockedEvent:
 		return "locked by " + visible.Text(e.Owner)
 	case *history.UnuserEvent:

@@ -65,12 +65,16 @@ func (c *command) record(w *lines, m *history.MailboxState, r *history.RecordSta
 	for _, f := range r.Flags {
 		flags = append(flags, text(f))
 	}
-	w.line(map[string]any{
+	line := map[string]any{
 		"type": "record", "uniqueid": text(m.UniqueID), "uid": r.UID, "modseq": fmt.Sprint(r.ModSeq),
 		"last_updated": r.LastUpdated, "flags": flags, "internaldate": r.InternalDate, "size": r.Size,
 		"guid": r.GUID.String(), "annotations": annotations, "expunged": expunged,
 		"missing": msg == nil || msg.Missing,
-	})
+	}
+	if msg != nil && !msg.Erased.IsZero() {
+		line["erased"] = msg.Erased.UTC().Format(time.RFC3339)
+	}
+	w.line(line)
 	return nil
 }
 

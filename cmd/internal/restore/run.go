@@ -261,6 +261,9 @@ func (j *job) doubts(sel *restore.Selection, rep *restore.Report) error {
 	if j.incomplete != nil {
 		rep.Fail(j.incomplete)
 	}
+	for _, err := range sel.Erased {
+		rep.Erased(err)
+	}
 	for _, err := range slices.Concat(sel.Unknown, sel.NotHeld) {
 		rep.Fail(err)
 	}

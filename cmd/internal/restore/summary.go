@@ -30,7 +30,15 @@ func (j *job) summary(s restore.Sums, err error) {
 		were = english.PluralWord(s.There, "is", "are")
 	}
 	fmt.Fprintf(j.std.out, form, english.Plural(s.Folders, "mailbox", "mailboxes"), j.asOfText(),
-		english.Plural(s.Added, "message", ""), humanize.IBytes(uint64(s.Bytes)), humanize.Comma(int64(s.There)), were, english.Plural(s.Problems, "problem", ""))
+		english.Plural(s.Added, "message", ""), humanize.IBytes(uint64(s.Bytes)), humanize.Comma(int64(s.There)), were, english.Plural(s.Problems, "problem", "")+erasedText(s.Erased))
+}
+
+// erasedText counts messages that were not restored because they were erased.
+func erasedText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return ", " + english.Plural(n, "message", "") + " erased from the backup"
 }
 
 // asOfText returns the requested time, and the time of the last change before it.

@@ -122,6 +122,7 @@ func (m *Mailbox) Deliver(body []byte, date time.Time) *cyrus.Record {
 		Size: uint32(len(body)), GUID: sha1.Sum(body), Flags: []string{}}
 	m.Records = append(m.Records, r)
 	m.bodies[r.GUID] = body
+	delete(m.sent, r.GUID) // it may have been erased since
 	return r
 }
 

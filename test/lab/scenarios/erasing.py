@@ -1,4 +1,5 @@
 """ctl_backups erase in a bucket that keeps versions."""
+import hashlib
 import os
 import time
 
@@ -65,3 +66,49 @@ def erase_before(x):
         x.expect("7-there", x.minio.has(needle), name + " is gone")
     tool(x, "8-verify", "verify", "-A")
     x.settle("8-settle", "-u", "erika", "fred")
+
+
+@scenario("erasemessage", stores=("minio",), lapse=True, conf={"backup_inline_limit": "16k", "backup_tripwire": "no"})
+def erase_message(x):
+    "erase --message, in a bucket that keeps versions: no object and no version has the message, it can arrive again, everything else stays"
+    x.minio.keep_versions()
+    x.user("erika", "fred")
+    mail = {name: incompressible(name.encode(), size) for name, size in (("packed", 30000), ("shared", 30000), ("kept", 30000), ("inline", 6000))}
+    guid = {name: hashlib.sha1(m).hexdigest() for name, (m, _) in mail.items()}
+    c = x.imap("erika")
+    c.append("INBOX", [(mail[name][0], [], None) for name in ("packed", "shared", "kept")])
+    x.imap("fred").append("INBOX", [(mail["shared"][0], [], None)])
+    x.sync("1-first", "-u", "erika", "fred")
+    c.append("INBOX", [(mail["inline"][0], [], None)])
+    x.sync("2-inline", "-u", "erika")
+    for name, (_, needle) in mail.items():
+        x.expect("2-inline", x.minio.has(needle), "%s is nowhere: this tests nothing" % name)
+    argv = ["erase", "erika", "--yes", "--reason", "test"]
+    for name in ("packed", "shared", "inline"):
+        argv += ["--message", guid[name]]
+    r = target.tool(x.lab, "ctl_backups", *argv)
+    x.expect("2-live", r.returncode == 75 and b"the user still has it, in user.erika" in r.stderr, "rc %d: %r" % (r.returncode, r.stderr))
+    x.pass_days(1)
+    c.cmd("SELECT INBOX")
+    c.cmd("STORE 1,2,4 +FLAGS (\\Deleted)")
+    c.cmd("EXPUNGE")
+    c.cmd("UNSELECT")
+    x.sync("3-expunged", "-u", "erika")
+    x.pass_days(4)
+    c.append("INBOX", [(b"Subject: later\r\n\r\nlater\r\n", [], None)])
+    x.sync("4-later", "-u", "erika")
+    tool(x, "5-erase", *argv)
+    x.expect("5-erase", x.minio.has(mail["packed"][1]), "a body is gone before its grace")
+    c.append("INBOX", [(mail["inline"][0], [], None)])      # it arrives again, and stays
+    x.sync("6-again", "-u", "erika")
+    for _ in range(2):
+        x.pass_days(.7)
+        tool(x, "7-compact", "compact", "-A")
+    said = tool(x, "8-list", "erase", "--list")
+    x.expect("8-list", "\tdone\t" in said, said)
+    x.no_differences("8-gone", "packed is in", x.minio.has(mail["packed"][1]))
+    for name in ("shared", "kept", "inline"):
+        x.expect("8-there", x.minio.has(mail[name][1]), name + " is gone")
+    said = tool(x, "9-verify", "verify", "-v", "-A")
+    x.expect("9-verify", "2 erased messages" in said, said)
+    x.settle("9-settle", "-u", "erika", "fred")

@@ -1,0 +1,11 @@
+package partitions
+
+// LossCount returns how often losses were found in a partition. Each backup is searched for them when it is next opened.
+func (s *Set) LossCount(name string) uint64 {
+	for _, p := range s.Partitions() {
+		if p.name == name {
+			return p.lossCount().Count
+		}
+	}
+	return 0
+}
