@@ -35,6 +35,7 @@ type historyJob struct {
 	collect  *repository.Upkeep
 	r        *record
 	done     *Done
+	earlier  *Done // of an interrupted run that was completed first
 }
 
 // EraseHistory removes the history of a backup before o.Forget.Until, whatever retention keeps. An
@@ -86,16 +87,27 @@ func (j *historyJob) run(ctx context.Context) error {
 		if err := j.erase(ctx); err != nil {
 			return errors.Join(err, j.refused(ctx, err))
 		}
-		left, err := interrupted(ctx, j.f, j.ofMessages())
-		if err != nil || left == nil && (j.ofMessages() || !j.r.Before.Before(j.Forget.Until)) {
+		if more, err := j.goesOn(ctx); err != nil || !more {
 			return err
 		}
 	}
 }
 
+// goesOn reports whether an erasure is left, after one is complete: it was that of an interrupted run.
+func (j *historyJob) goesOn(ctx context.Context) (bool, error) {
+	left, err := interrupted(ctx, j.f, j.ofMessages(), j.Forget.Lock)
+	switch {
+	case err != nil || left != nil:
+		return left != nil, err
+	case j.ofMessages():
+		return maintenance.ArrivedAgain(ctx, j.f, j.messages, j.r.Commit, j.Forget.RetainOptions)
+	}
+	return j.r.Before.Before(j.Forget.Until), nil
+}
+
 // erase erases what the record is about.
 func (j *historyJob) erase(ctx context.Context) error {
-	j.done = &Done{Record: Record{j.f.Partition.Name, j.r.Erasure}}
+	j.earlier, j.done = j.done, &Done{Record: Record{j.f.Partition.Name, j.r.Erasure}}
 	o := j.Forget
 	if j.ofMessages() {
 		return j.eraseMessages(ctx, o)
@@ -158,7 +170,7 @@ func (j *historyJob) begin(ctx context.Context) error {
 	if j.ofMessages() {
 		return j.beginMessages(ctx)
 	}
-	r, err := interrupted(ctx, j.f, false)
+	r, err := interrupted(ctx, j.f, false, j.Forget.Lock)
 	if err != nil {
 		return err
 	}
@@ -185,25 +197,26 @@ func (j *historyJob) begin(ctx context.Context) error {
 
 // interrupted returns the record of an interrupted erasure of history, or of messages, of this backup, or nil: of several that of the
 // latest time, and first an erasure that has removed something. A pending one of another id counts as
-// interrupted: what a repair has put since may name packs that are not on its list. So does one whose list is lost.
-func interrupted(ctx context.Context, f *repository.Found, messages bool) (found *record, err error) {
+// interrupted: what a repair has put since may name packs that are not on its list. So does one whose list is lost, or
+// whose event the log has lost.
+func interrupted(ctx context.Context, f *repository.Found, messages bool, o repository.LockOptions) (found *record, err error) {
 	for e, err := range repository.Erasures(ctx, f.Partition, time.Time{}) {
 		if err != nil && (e == nil || repository.IsStoreError(err)) {
 			return nil, err
 		}
-		if err != nil {
+		if err != nil || e.OfMessages() != messages {
 			continue
 		}
-		if is, err := continues(ctx, e, f); err != nil {
+		if is, err := continues(ctx, e, f, o); err != nil {
 			return nil, err
-		} else if !is || e.OfMessages() != messages {
+		} else if !is {
 			continue
 		}
 		now, info, err := repository.ReadErasure(ctx, f.Partition.Store, e.ID)
 		if err != nil {
 			return nil, err
 		}
-		if is, err := continues(ctx, now, f); err != nil {
+		if is, err := continues(ctx, now, f, o); err != nil {
 			return nil, err
 		} else if !is { // another run has ended it meanwhile
 			continue
@@ -219,7 +232,7 @@ func interrupted(ctx context.Context, f *repository.Found, messages bool) (found
 }
 
 // continues reports whether an erasure has to be continued with a backup.
-func continues(ctx context.Context, e *repository.Erasure, f *repository.Found) (bool, error) {
+func continues(ctx context.Context, e *repository.Erasure, f *repository.Found, o repository.LockOptions) (bool, error) {
 	switch {
 	case !e.MayConcern(f) || !e.Cancelled.IsZero():
 		return false, nil
@@ -227,14 +240,28 @@ func continues(ctx context.Context, e *repository.Erasure, f *repository.Found) 
 		return true, nil
 	case e.State != repository.ErasurePending:
 		return false, nil
-	case e.OfMessages() && !e.Failed.IsZero(): // the log may have lost the event
-		return true, nil
 	}
 	err := checkList(ctx, f.Partition.Store, e)
 	if history.IsDamage(err) {
 		return true, nil
 	}
-	return false, err
+	if err != nil || !e.OfMessages() {
+		return false, err
+	}
+	return eventLost(ctx, e, f, o)
+}
+
+// eventLost reports whether the log of a backup lacks the event in the record of an erasure of messages. It was restored to an
+// older state then.
+func eventLost(ctx context.Context, e *repository.Erasure, f *repository.Found, o repository.LockOptions) (bool, error) {
+	commit, at, err := eventOf(ctx, e, f, o)
+	return err == nil && e.Commit > 0 && (commit != e.Commit || !at.Equal(e.Erased)), err
+}
+
+// eventOf returns the commit that the log has with the event of an erasure, and its time; 0 = none.
+func eventOf(ctx context.Context, e *repository.Erasure, f *repository.Found, o repository.LockOptions) (uint64, time.Time, error) {
+	m := maintenance.Messages{Erasure: e.ID, List: e.Messages, Commit: e.Commit, At: e.Erased}
+	return maintenance.EventOf(ctx, f, m, maintenance.RetainOptions{Lock: o})
 }
 
 // later reports whether a is to be continued before b.

@@ -25,7 +25,7 @@ func (j *historyJob) refused(ctx context.Context, err error) error {
 	if j.r.State != repository.ErasureBegun {
 		return j.failed(ctx, err)
 	}
-	j.done = nil
+	j.done = j.earlier
 	return cancelErasure(ctx, j.f.Partition, j.collect, j.r)
 }
 
@@ -195,7 +195,7 @@ func CancelHistory(ctx context.Context, p repository.Config, id string, o reposi
 	if err != nil || e.State == repository.ErasureDone || !e.InPart() {
 		return e, err
 	}
-	if err := hopeless(ctx, p, e); err != nil {
+	if err := hopeless(ctx, p, e, o); err != nil {
 		return nil, err
 	}
 	at, err := now(ctx, p, o.Now)
@@ -233,7 +233,7 @@ func unused(e *repository.Erasure, info objstore.Info, now time.Time) error {
 }
 
 // hopeless returns errCompletes if an erasure of history can be completed.
-func hopeless(ctx context.Context, p repository.Config, e *repository.Erasure) error {
+func hopeless(ctx context.Context, p repository.Config, e *repository.Erasure, o repository.LockOptions) error {
 	if e.State != repository.ErasureBegun {
 		err := checkList(ctx, p.Store, e)
 		if history.IsDamage(err) {
@@ -248,6 +248,10 @@ func hopeless(ctx context.Context, p repository.Config, e *repository.Erasure) e
 		_, err = notThere(ctx, p, e)
 	} else if err == nil && !e.Failed.IsZero() {
 		return nil
+	} else if err == nil && e.OfMessages() {
+		if lost, err := eventLost(ctx, e, f, o); lost || repository.IsStoreError(err) {
+			return err
+		}
 	}
 	switch {
 	case errors.Is(err, errMayBe):

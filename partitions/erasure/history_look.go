@@ -45,7 +45,7 @@ func LookAtHistory(ctx context.Context, parts []repository.Config, n repository.
 	if err := noOtherPart(ctx, h.Found, nil); err != nil {
 		return nil, err
 	}
-	r, err := interrupted(ctx, h.Found, false)
+	r, err := interrupted(ctx, h.Found, false, repository.LockOptions{Now: here})
 	if err != nil {
 		return nil, err
 	}

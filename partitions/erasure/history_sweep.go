@@ -100,6 +100,9 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 		}
 		return err
 	}
+	if o.Messages != nil {
+		s.r.surveyed(o.Messages)
+	}
 	return s.put(ctx, func(at time.Time) {
 		s.r.Failed = time.Time{}
 		s.r.Cut = at // the former versions of removed objects go, too

@@ -23,6 +23,8 @@ type MessageSurvey struct {
 	Interrupted *repository.Erasure
 	// ListLost means that its list of packs is lost. Then every pack of the partition is rewritten.
 	ListLost bool
+	// Recorded means that the log has the event of the earlier run. Messages that have arrived again since stay.
+	Recorded bool
 
 	parts []repository.Config
 }
@@ -42,7 +44,7 @@ func LookAtMessages(ctx context.Context, parts []repository.Config, n repository
 	if err := noOtherPart(ctx, s.Found, guids); err != nil {
 		return nil, err
 	}
-	r, err := interrupted(ctx, s.Found, true)
+	r, err := interrupted(ctx, s.Found, true, o.Lock)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +63,10 @@ func LookAtMessages(ctx context.Context, parts []repository.Config, n repository
 	}
 	if r != nil {
 		s.addRecorded(r.Messages)
+		n, _, err := eventOf(ctx, r.Erasure, s.Found, o.Lock)
+		if s.Recorded = n > 0; err != nil {
+			return nil, err
+		}
 	}
 	for _, g := range guids {
 		if !slices.ContainsFunc(s.Messages, func(m maintenance.FoundMessage) bool { return m.GUID == g }) {
@@ -79,8 +85,16 @@ func (s *MessageSurvey) addRecorded(list []repository.ErasedMessage) {
 	}
 }
 
-// Recorded reports whether an interrupted run has put the event. Messages that have arrived again since stay.
-func (s *MessageSurvey) Recorded() bool { return s.Interrupted != nil && s.Interrupted.Commit > 0 }
+// withFormer is addRecorded for the list of another record.
+func withFormer(list, former []repository.ErasedMessage) []repository.ErasedMessage {
+	for _, e := range former {
+		if !slices.ContainsFunc(list, func(m repository.ErasedMessage) bool { return m.GUID == e.GUID }) {
+			e.Whole = false
+			list = append(list, e)
+		}
+	}
+	return list
+}
 
 // EraseMessages removes the bodies of messages from every moment of a backup, whatever retention keeps. Their records
 // stay. An interrupted run for the same messages continues. When EraseMessages returns nil, nobody can restore the
@@ -122,10 +136,11 @@ func noOtherPart(ctx context.Context, f *repository.Found, messages []cyrus.GUID
 
 // beginMessages puts the record, or continues with that of an interrupted run.
 func (j *historyJob) beginMessages(ctx context.Context) error {
-	r, err := interrupted(ctx, j.f, true)
+	r, err := interrupted(ctx, j.f, true, j.Forget.Lock)
 	if err != nil {
 		return err
 	}
+	former := j.r // that was continued before
 	if j.r = r; r != nil {
 		r.IDs = []string{j.f.Info.ID}
 		return nil
@@ -137,6 +152,9 @@ func (j *historyJob) beginMessages(ctx context.Context) error {
 	var list []repository.ErasedMessage
 	for _, m := range found {
 		list = append(list, m.ErasedMessage)
+	}
+	if former != nil {
+		list = withFormer(list, former.Messages)
 	}
 	if len(list) < len(j.messages) {
 		return ErrNoMessage
@@ -178,11 +196,17 @@ func (j *historyJob) eraseMessages(ctx context.Context, o maintenance.ForgetOpti
 	if err != nil {
 		return err
 	}
-	j.r.Messages, j.r.Shared, j.whole = o.Messages.List, int64(o.Messages.Shared), o.Messages.Whole
-	for i, m := range j.r.Messages {
-		j.r.Messages[i].Whole = slices.Contains(j.whole, m.GUID)
-	}
+	j.r.surveyed(o.Messages)
+	j.whole = o.Messages.Whole
 	return j.end(ctx)
+}
+
+// surveyed notes what stays of the messages. A Sweep may find less than the run did: retention has dropped other messages.
+func (r *record) surveyed(m *maintenance.Messages) {
+	r.Messages, r.Shared = m.List, int64(m.Shared)
+	for i, e := range r.Messages {
+		r.Messages[i].Whole = slices.Contains(m.Whole, e.GUID)
+	}
 }
 
 // SharedError reports messages that can be restored after their erasure, because other messages have all of their parts,

@@ -85,7 +85,7 @@ func TestMessagesAgainMeanwhile(t *testing.T) {
 	w.commit("anne", map[int]string{1: ""})
 	o := w.historyOptions().Forget.RetainOptions
 	s, err := erasure.LookAtMessages(t.Context(), w.parts(), anneName, w.guids(), o)
-	if err != nil || !s.Recorded() {
+	if err != nil || !s.Recorded {
 		t.Fatal(s, err)
 	}
 	w.later(4 * day)

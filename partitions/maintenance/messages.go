@@ -22,7 +22,8 @@ type Messages struct {
 	// it is not a part of the erasure.
 	Commit uint64
 	At     time.Time
-	// Recorded is called after the event was put, or found, and before anything is removed.
+	// Recorded is called after the event was put, or found, and before anything is removed; and with zero values if the
+	// log lacks the event at Commit.
 	Recorded func(ctx context.Context, commit uint64, at time.Time) error
 	// Shared is set to the number of chunks that stay, because other messages of the backup have them, and Whole to the
 	// messages that can be restored for this reason: others have all of their chunks, and have arrived shortly before
@@ -129,7 +130,7 @@ func (r *retainer) recordMessages(ctx context.Context) error {
 	return r.eventFound(ctx, r.done.Commit, r.recordedAt)
 }
 
-// eventFound notes the commit with the event.
+// eventFound notes the commit with the event; 0 = there is none.
 func (r *retainer) eventFound(ctx context.Context, commit uint64, at time.Time) error {
 	r.messages.Commit, r.messages.At = commit, at
 	return r.messages.Recorded(ctx, commit, at)

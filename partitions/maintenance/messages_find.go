@@ -224,7 +224,7 @@ func (r *retainer) noOdd(ctx context.Context) error {
 
 // eachMessage calls message for each message that the log, or a checkpoint, makes known, at least once, with the commit in
 // which it arrived; and erased for each event about erased messages in the log.
-func (r *retainer) eachMessage(ctx context.Context, message func(m *history.Message, commit uint64), erased func(history.Header, *history.ErasedEvent)) error {
+func (r *retainer) eachMessage(ctx context.Context, message func(*history.MessageState), erased func(history.Header, *history.ErasedEvent)) error {
 	for c, err := range r.log().Commits(ctx, r.have.log[0].from, r.have.newest) {
 		if err != nil {
 			return err
@@ -235,8 +235,8 @@ func (r *retainer) eachMessage(ctx context.Context, message func(m *history.Mess
 			}
 			switch e := e.(type) {
 			case *history.MessagesEvent:
-				for i := range e.Messages {
-					message(&e.Messages[i], c.Header().Number)
+				for _, m := range e.Messages {
+					message(&history.MessageState{Message: m, Commit: c.Header().Number})
 				}
 			case *history.ErasedEvent:
 				erased(c.Header(), e)
@@ -249,7 +249,7 @@ func (r *retainer) eachMessage(ctx context.Context, message func(m *history.Mess
 			if err != nil {
 				return err
 			}
-			message(&s.Message, s.Commit)
+			message(s)
 		}
 		return nil
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -83,59 +82,25 @@ func (a *around) shared() map[history.ChunkID]bool {
 	return of
 }
 
-// lookAround finds the messages, and others with their chunks, unless they have arrived after the event. It adds to the
-// known chunks, and notes the event if the record lacks it.
-func (r *retainer) lookAround(ctx context.Context) (seen *around, err error) {
-	for more := true; more; { // once, if the chunks and the event are known
-		known := len(r.messages.chunks())
-		if seen, err = r.lookOnce(ctx); err != nil {
-			return nil, err
-		}
-		other, err := r.ownEvent(ctx, seen.own)
-		if err != nil {
-			return nil, err
-		}
-		more = other || len(r.messages.chunks()) > known
-	}
-	return seen, nil
-}
-
-// ownEvent compares the event that the log has with the record. It reports whether another commit has it than was known. The
-// record is believed only if retention has removed that commit: the log may have been restored to an older state since, so
-// that other mail has this number now.
-func (r *retainer) ownEvent(ctx context.Context, own history.Header) (other bool, err error) {
-	n := r.messages.Commit
-	switch {
-	case own.Number == n, n > 0 && n < r.have.log[0].from:
-		return false, nil
-	case r.sweeps:
-		return false, fmt.Errorf("commit %d of its log has not erased it: the log was restored to an older state: run erase again", n)
-	case own.Number > 0:
-		return true, r.eventFound(ctx, own.Number, own.Time)
-	}
-	r.messages.Commit, r.messages.At = 0, time.Time{}
-	return true, nil
-}
-
 // lookOnce reads the backup once.
 func (r *retainer) lookOnce(ctx context.Context) (*around, error) {
 	of, seen := r.messages.chunks(), &around{want: map[cyrus.GUID]*FoundMessage{}, others: map[cyrus.GUID]*FoundMessage{}}
 	for _, m := range r.messages.List {
 		seen.want[m.GUID] = &FoundMessage{ErasedMessage: m}
 	}
-	err := r.eachMessage(ctx, func(m *history.Message, commit uint64) {
+	err := r.eachMessage(ctx, func(m *history.MessageState) {
 		switch f := seen.want[m.GUID]; {
-		case r.messages.Commit > 0 && commit > r.messages.Commit:
+		case r.messages.Commit > 0 && m.Commit > r.messages.Commit:
 		case f != nil:
-			f.add(m)
+			f.add(&m.Message)
 		case slices.ContainsFunc(m.Chunks, func(c history.ChunkID) bool { return of[c] }):
 			if seen.others[m.GUID] == nil {
 				seen.others[m.GUID] = &FoundMessage{ErasedMessage: repository.ErasedMessage{GUID: m.GUID}}
 			}
-			seen.others[m.GUID].add(m)
+			seen.others[m.GUID].add(&m.Message)
 		}
 	}, func(h history.Header, e *history.ErasedEvent) {
-		if r.messages.Erasure != "" && e.Erasure == r.messages.Erasure && seen.own.Number == 0 {
+		if r.messages.isOwn(e) && seen.own.Number == 0 {
 			seen.own = h
 		}
 	})
