@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Snapshot is the state of a store at one time.
@@ -49,4 +50,19 @@ func (s *Store) Changed(since Snapshot) (keys []string) {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// Clone returns a store with the same objects and noncurrent versions, and another clock. Bodies are shared.
+func (s *Store) Clone(clock func() time.Time) *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := New(clock)
+	c.objects, c.version = maps.Clone(s.objects), s.version
+	if s.noncurrent != nil {
+		c.noncurrent = map[string][]version{}
+	}
+	for key, list := range s.noncurrent {
+		c.noncurrent[key] = slices.Clone(list)
+	}
+	return c
 }

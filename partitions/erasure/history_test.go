@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,26 @@ type past struct {
 }
 
 func newPast(t *testing.T) *past {
+	t.Helper()
+	first.Lock()
+	defer first.Unlock()
+	if first.past == nil {
+		first.past = makePast(t)
+	}
+	w := *first.past
+	w.world = &world{t: t, now: w.now}
+	w.mem = first.mem.Clone(w.here)
+	w.store = w.mem
+	return &w
+}
+
+// first is the past of the first test. Each other one gets a copy, because many tests begin with it.
+var first struct {
+	sync.Mutex
+	*past
+}
+
+func makePast(t *testing.T) *past {
 	w := &past{world: newWorld(t)}
 	w.private, w.mixed, w.own = w.pack(1, 101), w.pack(3, 103, 200), w.pack(105)
 	w.commit("anne", map[int]string{1: w.private, 101: w.private, 3: w.mixed, 4: "", 102: "", 105: w.own})

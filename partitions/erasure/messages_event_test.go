@@ -30,37 +30,9 @@ func TestMessagesEventNotRecorded(t *testing.T) {
 				continue
 			}
 			w := newLetters(t)
-			f := faultstore.New(w.mem)
-			w.store = f
-			var put, dead atomic.Bool
-			fail := func(op, key string) error {
-				if match(op, key, put.Load()) {
-					dead.Store(true)
-				}
-				if dead.Load() {
-					return &objstore.Error{Op: "test", Temporary: true, Err: faultstore.ErrLost}
-				}
-				return nil
-			}
-			f.Add(faultstore.Fault{Before: func(op, key string) error {
-				if name == "event" && !dead.Load() { // it has an effect
-					return nil
-				}
-				return fail(op, key)
-			}, After: func(op, key string) error {
-				err := error(nil)
-				if name == "event" {
-					err = fail(op, key)
-				}
-				if op == "put" && isCommit(key) {
-					put.Store(true)
-				}
-				return err
-			}})
-			_, err := w.tryMessages()
-			w.store = w.mem
+			err := w.dies(name == "event", match)
 			event := w.newest()
-			if r := w.records(); err == nil || !dead.Load() || len(r) != 1 || r[0].Commit != 0 || r[0].State != repository.ErasureRemoving {
+			if r := w.records(); err == nil || len(r) != 1 || r[0].Commit != 0 || r[0].State != repository.ErasureRemoving {
 				t.Fatalf("%s: %v, %+v", name, err, r)
 			}
 			w.later(hour)
@@ -91,6 +63,40 @@ func TestMessagesEventNotRecorded(t *testing.T) {
 			}
 		}
 	}
+}
+
+// dies erases the messages until match chooses a request. This one and all later ones fail; put: the event was put before. after: the
+// first one has an effect.
+func (w *letters) dies(after bool, match func(op, key string, put bool) bool) error {
+	f := faultstore.New(w.mem)
+	w.store = f
+	var put, dead atomic.Bool
+	fail := func(op, key string) error {
+		if match(op, key, put.Load()) {
+			dead.Store(true)
+		}
+		if dead.Load() {
+			return &objstore.Error{Op: "test", Temporary: true, Err: faultstore.ErrLost}
+		}
+		return nil
+	}
+	f.Add(faultstore.Fault{Before: func(op, key string) error {
+		if after && !dead.Load() {
+			return nil
+		}
+		return fail(op, key)
+	}, After: func(op, key string) (err error) {
+		if after {
+			err = fail(op, key)
+		}
+		if op == "put" && isCommit(key) {
+			put.Store(true)
+		}
+		return err
+	}})
+	_, err := w.tryMessages()
+	w.store = w.mem
+	return err
 }
 
 // isCommit reports whether a key is that of a single commit of anne.

@@ -41,14 +41,16 @@ func (w *letters) interrupt() {
 func (w *letters) retainShortly() { w.retain(w.remains(), 0) }
 
 // retain does what compact does with a retention of two days, and with the last moments of some months.
-func (w *letters) retain(f *repository.Found, monthly int) {
+func (w *letters) retain(f *repository.Found, monthly int) { w.retainFor(f, 2*day, monthly) }
+
+func (w *letters) retainFor(f *repository.Found, keep time.Duration, monthly int) {
 	w.t.Helper()
 	u, err := repository.BeginUpkeep(w.t.Context(), f, w.lock())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	o := w.historyOptions().Forget.RetainOptions
-	o.Keep, o.Monthly, o.Erasing = 2*day, monthly, erasure.NewWatch(w.config(), w.here).OfHistory
+	o.Keep, o.Monthly, o.Erasing = keep, monthly, erasure.NewWatch(w.config(), w.here).OfHistory
 	_, err = maintenance.Retain(w.t.Context(), f, u, o)
 	if err = errors.Join(err, u.End(w.t.Context())); err != nil {
 		w.t.Fatal(err)

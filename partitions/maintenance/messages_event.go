@@ -95,7 +95,9 @@ func (m *Messages) erasedIn(st *history.Mem) (bool, error) {
 }
 
 // isOwn reports whether an event is that of the erasure.
-func (m *Messages) isOwn(e *history.ErasedEvent) bool { return m.Erasure != "" && e.Erasure == m.Erasure }
+func (m *Messages) isOwn(e *history.ErasedEvent) bool {
+	return m.Erasure != "" && e.Erasure == m.Erasure
+}
 
 // EventOf returns the commit with the event of an erasure, and its time; 0 = the log has no such event. If retention has removed
 // the commit, it is that of m. It changes nothing.
