@@ -331,3 +331,75 @@ func beforeCopy(t *testing.T, fresh bool) {
 	h.expectSame("anne", boxes...)
 	e.readable(r.GUID, true)
 }
+
+// The commit with the event is lost, and a daemon builds its index from the rest of the log, in which the message has no place. Another
+// partition has a copy. When the daemon heals the backup, it takes the copy only if the user has the message: what was
+// erased does not come back.
+func TestEraseMessageHealing(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		c := &clocked{now: time.Now()}
+		stores := []*memstore.Store{memstore.New(c.clock), memstore.New(c.clock)}
+		h := newHostWith(t, func(o *partitions.Options) { o.Now, o.InlineLimit = c.clock, 1 }, stores[0], stores[1])
+		users := usersOf(t, h, stores)
+		anne := newSource("user.anne")
+		r := anne.deliver(mail(2, 6000))
+		anne.deliver(mail(3, 6000))
+		h.sync("anne", anne)
+		home := 0
+		if hasBackup(t, stores[1], "user/anne") {
+			home = 1
+		}
+		other := newSource("user." + users[1-home])
+		other.deliver(mail(2, 6000))
+		h.sync(users[1-home], other)
+		anne.flag(r, `\Expunged`)
+		h.sync("anne", anne)
+		c.now = c.now.Add(5 * 24 * time.Hour)
+		anne.deliver(mail(4, 6000))
+		h.sync("anne", anne)
+		name, s := fmt.Sprintf("p%d", home), stores[home]
+		e := &eraser{t, c, repository.Config{Name: name, Location: "memory", Store: s}}
+		e.erase(r.GUID)
+		e.finish()
+		h.stop()
+		event, err := (&history.Log{Store: s, Backup: "user/anne"}).Newest(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Lose(history.LogKey("user/anne", event))
+		if live {
+			e.record(anne, anne.deliver(mail(2, 6000)))
+		}
+		h.start()
+		h.removeIndex()
+		h.sync(users[1-home], other)
+		if err := h.set.NoteLoss(name, "another object"); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range h.syncUntil("anne", anne) {
+			if g == r.GUID {
+				t.Error("the client had to send it")
+			}
+		}
+		h.expectSame("anne", anne)
+		e.readable(r.GUID, live)
+	}
+}
+
+// record commits a live record of a message, without its body.
+func (e *eraser) record(box *source, r *cyrus.Record) {
+	e.t.Helper()
+	f, err := repository.FindPath(e.t.Context(), e.part, "user/anne")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	tip, _, err := f.Tip(e.t.Context(), 0)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	o := e.lock()
+	won, err := f.PutCommit(e.t.Context(), o.Header(f, tip, e.c.now), &history.RecordsEvent{UniqueID: box.uniqueid, Records: []*cyrus.Record{r}})
+	if err != nil || !won {
+		e.t.Fatal(won, err)
+	}
+}

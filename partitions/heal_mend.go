@@ -12,15 +12,12 @@ import (
 // place for a message that can be read there, and otherwise the loss.
 func (h *healer) mend(ctx context.Context, list []hurt) error {
 	w := h.b.NewWriter(h.stage, Author{Connection: "heal"}, nil, func() error { return errAgain })
+	list, err := h.unnamed(ctx, list)
+	if err != nil {
+		return err
+	}
 	var lost []*history.MessageState
 	for _, m := range list {
-		named, err := h.named(ctx, m)
-		if err != nil {
-			return err
-		}
-		if named {
-			continue
-		}
 		if m.readable {
 			w.news = append(w.news, m.Message)
 			continue
@@ -30,8 +27,7 @@ func (h *healer) mend(ctx context.Context, list []hurt) error {
 	if err := h.returned(ctx, lost); err != nil {
 		return err
 	}
-	lost, err := h.replace(ctx, w, lost)
-	if err != nil {
+	if lost, err = h.replace(ctx, w, lost); err != nil {
 		return err
 	}
 	events, err := h.losses(lost)
@@ -75,6 +71,9 @@ func (h *healer) named(ctx context.Context, m hurt) (bool, error) {
 func (h *healer) firstThere(places []history.Place) (at *history.Place, err error) {
 	err = h.view(func(st *State) error {
 		for _, p := range places {
+			if p.Erased() {
+				continue
+			}
 			id := objectID(p.Object)
 			how, err := st.t.Get(index.LostKey(h.part.name, id[:]))
 			if err == nil && how[0] == lossAbsent {

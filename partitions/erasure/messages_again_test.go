@@ -2,10 +2,14 @@ package erasure_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
@@ -109,5 +113,93 @@ func TestCancelMessages(t *testing.T) {
 	w.at(history.Moment{Number: 1})
 	if _, _, err := w.found("anne").SetAside(t.Context(), "test", w.lock(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A message was erased, arrives again, and is deleted. Then erase is run again: the copy that has arrived since gets an event of its
+// own, whatever the state of the former erasure. Nobody can restore it afterwards.
+func TestMessagesEraseAgain(t *testing.T) {
+	for name, former := range map[string]func(w *letters){
+		"pending":     func(w *letters) { w.mustMessages() },
+		"failed":      func(w *letters) { w.mustMessages(); w.failed() },
+		"interrupted": func(w *letters) { w.interrupt() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newLetters(t)
+			former(w)
+			r := w.only()
+			w.later(hour)
+			w.commit("anne", map[int]string{1: ""})
+			again := w.newest()
+			w.commit("anne", nil, &history.ExpungeEvent{UniqueID: "inbox", UIDs: []uint32{1}})
+			if done, err := w.tryMessages(); !errors.Is(err, maintenance.ErrTooYoung) || (done != nil) != (name == "interrupted") {
+				t.Errorf("at once: %+v, %v", done, err)
+			}
+			if open := w.only(); open.ID != r.ID || open.State != repository.ErasurePending {
+				t.Errorf("%+v", open)
+			}
+			w.later(5 * day)
+			w.commit("anne", map[int]string{109: ""})
+			done := w.mustMessages()
+			if done.ID == r.ID || done.Commit <= again {
+				t.Errorf("%+v", done.Erasure)
+			}
+			var erased *history.ErasedError
+			w.readableAt("anne", again, message(1).GUID, &erased)
+			w.later(15 * hour)
+			w.finish()
+			w.nightsOf(2)
+			w.nowhere()
+		})
+	}
+}
+
+// failed notes in the record that a Sweep has failed for a reason that has passed.
+func (w *letters) failed() {
+	w.t.Helper()
+	e, info, err := repository.ReadErasure(w.t.Context(), w.mem, w.only().ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e.Failed = w.now
+	if _, err := e.Put(w.t.Context(), w.mem, info.ETag); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// The log has lost the event, and the user has a message whose body was erased. verify reports it beside other damage, and does not
+// count it as erased. A repair asks the mail server for it.
+func TestMessagesLiveWithoutBody(t *testing.T) {
+	w := newLetters(t)
+	w.mustMessages()
+	w.mem.Lose(history.LogKey(anne, w.newest()))
+	g := message(1).GUID
+	w.putEvents("anne", nil, &history.RecordsEvent{UniqueID: "inbox", Records: []*cyrus.Record{{UID: 300, ModSeq: 1, GUID: g, LastUpdated: 1, InternalDate: 1}}})
+	w.mem.Flip(w.own, len(w.mem.Bytes(w.own))/3)
+	var problems []string
+	done, err := verify.Run(t.Context(), w.found("anne"), verify.Options{Report: func(p verify.Problem) { problems = append(problems, p.String()) }})
+	if err != nil || done.Erased != 2 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	for text, want := range map[string]bool{g.String() + ": the user has it, but its body was erased on": true, message(105).GUID.String(): true, message(3).GUID.String(): false} {
+		if is := slices.ContainsFunc(problems, func(p string) bool { return strings.Contains(p, text) }); is != want {
+			t.Errorf("%q: %t in %q", text, is, problems)
+		}
+	}
+	if _, err := verify.Repair(t.Context(), w.found("anne"), w.repairOptions()); err != nil {
+		t.Fatal(err)
+	}
+	m, err := w.found("anne").Load(t.Context(), history.Moment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for n, want := range map[int]bool{1: true, 3: false, 101: false} {
+		if st, err := m.Message(message(n).GUID); err != nil || st.Missing != want {
+			t.Errorf("message %d: %+v, %v", n, st, err)
+		}
+	}
+	if box, err := m.Mailbox("inbox"); err != nil || box.Resync == "" {
+		t.Errorf("%+v, %v", box, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
@@ -209,21 +210,7 @@ func (w *arrival) goneBefore(whole bool) {
 // run reports it, and the message can be erased when the other one is erased, too.
 func TestMessagesSharedMeanwhile(t *testing.T) {
 	w := newArrival(t)
-	f := faultstore.New(w.mem)
-	w.store = f
-	f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool {
-		_, _, log := history.ParseLogKey("user/carl", key)
-		return op == "put" && log
-	}, Call: func(string, string) {
-		w.store = w.mem
-		w.deliver([][]byte{pieceB, pieceA}, false)
-		w.store = f
-	}})
-	err := w.eraseOf("carl", w.one)
-	w.store = w.mem
-	if !errors.As(err, new(*erasure.SharedError)) {
-		t.Fatalf("%v", err)
-	}
+	w.sharing()
 	w.nightsOf(2)
 	w.stays()
 	w.readableAt("carl", 1, w.one, nil)
@@ -240,5 +227,48 @@ func TestMessagesSharedMeanwhile(t *testing.T) {
 		if in := w.holding(piece); len(in) > 0 {
 			t.Errorf("%q is in %q", piece, in)
 		}
+	}
+}
+
+// sharing erases the first message, and other mail gets every piece of it before the event.
+func (w *arrival) sharing() {
+	w.t.Helper()
+	f := faultstore.New(w.mem)
+	w.store = f
+	f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool {
+		_, _, log := history.ParseLogKey("user/carl", key)
+		return op == "put" && log
+	}, Call: func(string, string) {
+		w.store = w.mem
+		w.deliver([][]byte{pieceB, pieceA}, false)
+		w.store = f
+	}})
+	err := w.eraseOf("carl", w.one)
+	w.store = w.mem
+	if r := w.only(); !errors.As(err, new(*erasure.SharedError)) || !r.Messages[0].Whole || r.Shared != 2 {
+		w.t.Fatalf("%v, %+v", err, r)
+	}
+}
+
+// Other mail gets every piece of a message between the survey and the event, and retention drops that mail before the first Sweep, which
+// erases the message then. The record does not call it restorable any more.
+func TestMessagesSharedUntilRetention(t *testing.T) {
+	w := newArrival(t)
+	w.sharing()
+	w.deleted()
+	for n := range 4 {
+		w.later(4 * day)
+		w.commit("carl", map[int]string{160 + n: ""})
+		f, err := repository.FindPath(t.Context(), w.config(), "user/carl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mergeOf(f)
+		w.retain(f, 0)
+	}
+	w.nightsOf(2)
+	r := w.records()[0]
+	if in := w.holding(pieceA); r.Messages[0].Whole || r.Shared != 0 || len(in) > 0 {
+		t.Errorf("%+v; a piece is in %q", r, in)
 	}
 }

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"golang.org/x/sync/errgroup"
@@ -61,10 +62,9 @@ func (w *verifier) bodies(m *history.Mem) error {
 		}
 		list = errors.Join(list, g.Wait())
 	}()
-	bad := map[cyrus.GUID]*whereabouts{}
+	bad, erased := map[cyrus.GUID]*whereabouts{}, map[cyrus.GUID]*whereabouts{}
 	for b := range results {
-		if errors.As(b.err, new(*history.ErasedError)) {
-			w.done.Erased++
+		if errors.As(b.err, new(*history.ErasedError)) && w.hold(erased, b) {
 			continue
 		}
 		w.diagnosis.bodies = append(w.diagnosis.bodies, b.guid)
@@ -73,13 +73,29 @@ func (w *verifier) bodies(m *history.Mem) error {
 		}
 	}
 	if list == nil {
-		list = locate(m, bad)
+		list = errors.Join(locate(m, bad), locate(m, erased))
 	}
+	w.erasedLive(erased, bad)
 	w.reportBad(m, objects, bad)
 	if list != nil {
 		return w.damage("backups/"+w.f.Path, list)
 	}
 	return nil
+}
+
+// erasedLive counts erased messages about which the state has no event, because the log has lost the commit with it. It adds
+// live ones to bad: nobody erases mail that the user has.
+func (w *verifier) erasedLive(erased, bad map[cyrus.GUID]*whereabouts) {
+	for g, at := range erased {
+		if !at.live {
+			w.done.Erased++
+			continue
+		}
+		var e *history.ErasedError
+		errors.As(at.err, &e)
+		at.err = fmt.Errorf("the user has it, but its body was %w, and the log does not show why", e)
+		w.diagnosis.bodies, bad[g] = append(w.diagnosis.bodies, g), at
+	}
 }
 
 // placesOf returns the places of a message's chunks.
