@@ -75,11 +75,11 @@ func (c *command) eraseMessages(arg string, t *eraseTotals) error {
 			return errors.Join(err, perr)
 		}
 	}
-	if err != nil {
+	if err != nil && !errors.As(err, new(*erasure.SharedError)) {
 		return err
 	}
 	t.backups++
-	return c.eraseRest(s.Found.Name())
+	return errors.Join(err, c.eraseRest(s.Found.Name()))
 }
 
 func (c *command) messagesSurveyed(arg string) (found *erasure.MessageSurvey, o maintenance.ForgetOptions, err error) {
