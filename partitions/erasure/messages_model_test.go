@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -27,16 +28,18 @@ type chaos struct {
 	mail    [][][]byte              // the messages, in pieces
 	guids   []cyrus.GUID            // of mail
 	erased  map[cyrus.GUID][]uint64 // the commits with the events about a message
+	arrived map[cyrus.GUID]uint64   // the last commit with which a message has arrived
 	live    map[uint32]int          // by UID, of mail
 	uid     uint32
 	done    int
 	trouble map[string]int      // refusals, by reason
 	within  int                 // runs in which mail has arrived
 	either  map[cyrus.GUID]bool // moments before the event may have the body: see erasure.SharedError
+	lost    string              // the id of an erasure whose event the log has lost
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
-	w := &chaos{letters: &letters{past: &past{world: newWorld(t)}}, rng: rand.New(rand.NewPCG(seed, 3)), erased: map[cyrus.GUID][]uint64{}, live: map[uint32]int{}, trouble: map[string]int{}, either: map[cyrus.GUID]bool{}}
+	w := &chaos{letters: &letters{past: &past{world: newWorld(t)}}, rng: rand.New(rand.NewPCG(seed, 3)), erased: map[cyrus.GUID][]uint64{}, arrived: map[cyrus.GUID]uint64{}, live: map[uint32]int{}, trouble: map[string]int{}, either: map[cyrus.GUID]bool{}}
 	piece := func(n int) []byte { return fmt.Appendf(nil, "PIECE-%d-%d of chaos", seed, n) }
 	for i := range 6 {
 		parts := [][]byte{fmt.Appendf(nil, "BEGIN-%d-%d", seed, i)}
@@ -56,7 +59,7 @@ func (w *chaos) deliver() {
 	i := w.rng.IntN(len(w.mail))
 	w.uid++
 	w.guids[i] = w.pieces("anne", w.uid, nil, w.mail[i])[0]
-	w.live[w.uid] = i
+	w.live[w.uid], w.arrived[w.guids[i]] = i, w.newest()
 }
 
 func (w *chaos) expunge() {
@@ -69,11 +72,11 @@ func (w *chaos) expunge() {
 	}
 }
 
-// chosen returns one or two messages, or those of an interrupted erasure.
+// chosen returns one or two messages, or those of an erasure that is interrupted, or whose event is lost.
 func (w *chaos) chosen() (list []cyrus.GUID) {
 	w.t.Helper()
 	for _, e := range w.open() {
-		if e.Unfinished() {
+		if e.Unfinished() || e.ID == w.lost {
 			for _, m := range e.Messages {
 				list = append(list, m.GUID)
 			}
@@ -96,9 +99,10 @@ func (w *chaos) erase() {
 	if len(list) == 0 {
 		return
 	}
-	before, meanwhile := w.content2(), false
+	before, meanwhile := w.content2(), slices.ContainsFunc(w.open(), func(e *repository.Erasure) bool { return e.Unfinished() || e.ID == w.lost })
 	if w.rng.IntN(2) == 0 {
-		meanwhile = w.meanwhile()
+		w.meanwhile()
+		meanwhile = true
 	}
 	done, err := w.tryErasing("anne", list...)
 	w.store = w.mem
@@ -136,7 +140,7 @@ func (w *chaos) erase() {
 }
 
 // meanwhile makes mail arrive before some change of a run.
-func (w *chaos) meanwhile() bool {
+func (w *chaos) meanwhile() {
 	f := faultstore.New(w.mem)
 	w.store = f
 	f.Add(faultstore.Fault{Skip: w.rng.IntN(30), Count: 1, Match: func(op, _ string) bool { return op == "put" || op == "delete" }, Call: func(string, string) {
@@ -151,13 +155,15 @@ func (w *chaos) meanwhile() bool {
 			w.checkpoint("anne")
 		}
 	}})
-	return true
 }
 
 // check compares the messages at a moment with what the model knows.
 func (w *chaos) check(n uint64) {
 	w.t.Helper()
 	m, err := w.found("anne").Load(w.t.Context(), history.Moment{Number: n, FromLog: w.rng.IntN(2) == 0})
+	if w.removed(n, err) {
+		return
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -189,6 +195,16 @@ func (w *chaos) check(n uint64) {
 	}
 }
 
+// removed reports whether retention has removed moment n, as the error of Load shows.
+func (w *chaos) removed(n uint64, err error) bool {
+	w.t.Helper()
+	if !errors.Is(err, history.ErrNotKept) && !errors.Is(err, history.ErrBeforeFirst) {
+		return false
+	}
+	first, err := w.found("anne").Log().First(w.t.Context())
+	return err == nil && n < first
+}
+
 // mayHave reports whether moments before the event may have a message, although it is being erased.
 func (w *chaos) mayHave(g cyrus.GUID) bool {
 	return w.either[g] || slices.ContainsFunc(w.open(), func(e *repository.Erasure) bool {
@@ -210,6 +226,9 @@ func (w *chaos) restorable(i int) bool {
 	w.t.Helper()
 	for n := uint64(1); n <= w.newest(); n++ {
 		m, err := w.found("anne").Load(w.t.Context(), history.Moment{Number: n})
+		if w.removed(n, err) {
+			continue
+		}
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -226,7 +245,7 @@ func (w *chaos) restorable(i int) bool {
 
 func (w *chaos) step() {
 	w.t.Helper()
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(14) {
 	case 0, 1, 2:
 		w.deliver()
 	case 3, 4, 5:
@@ -238,18 +257,87 @@ func (w *chaos) step() {
 	case 8, 9:
 		if open := w.open(); len(open) > 0 && !open[0].Unfinished() {
 			w.later(15 * hour)
-			w.finish()
+			w.night()
 		}
 		w.erase()
 	case 10:
-		w.finish()
+		w.night()
 	case 11:
 		w.later(3 * day)
+	case 12:
+		w.days(1 + w.rng.IntN(2))
+	case 13:
+		w.restored()
 	}
 	w.later(time.Duration(1+w.rng.IntN(14)) * hour)
 }
 
-// Messages arrive, are deleted, erased, and arrive again, in any order, beside merges, checkpoints and the nights of compact.
+// night is what compact does, apart from retention. A Sweep that does not find its event changes nothing.
+func (w *chaos) night() {
+	w.t.Helper()
+	var lost *maintenance.EventLostError
+	switch err := w.tryFinish(); {
+	case errors.As(err, &lost):
+		w.trouble["event lost"]++
+		for _, e := range w.open() {
+			if e.Commit == lost.Commit && !e.Failed.IsZero() {
+				w.lost = e.ID
+			}
+		}
+	case err != nil:
+		w.t.Fatal(err)
+	}
+}
+
+// days are a few days with mail, and with retention.
+func (w *chaos) days(n int) {
+	w.t.Helper()
+	for range n {
+		w.deliver()
+		w.later(2 * day)
+		if w.rng.IntN(2) == 0 {
+			w.expunge()
+		}
+		w.checkpoint("anne")
+		w.merge()
+		w.retain(w.found2("anne"), w.rng.IntN(3))
+	}
+}
+
+// found2 is found with the id of the backup.
+func (w *chaos) found2(user string) *repository.Found {
+	w.t.Helper()
+	f, err := repository.FindPath(w.t.Context(), w.config(), w.found(user).Path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return f
+}
+
+// restored erases messages, and then somebody restores the log to the state before that. Perhaps the numbers of the lost commits are
+// removed by retention before the next night.
+func (w *chaos) restored() {
+	w.t.Helper()
+	before, n := w.mem.Snapshot(), w.newest()
+	uid, live, arrived, either := w.uid, maps.Clone(w.live), maps.Clone(w.arrived), maps.Clone(w.either)
+	w.erase()
+	for range w.rng.IntN(4) {
+		w.expunge()
+		w.deliver()
+	}
+	w.mem.Rollback(before, repository.BackupPrefix(anne), false)
+	w.uid, w.live, w.arrived, w.either = uid, live, arrived, either
+	for g, events := range w.erased {
+		w.erased[g] = slices.DeleteFunc(events, func(event uint64) bool { return event > n })
+	}
+	w.later(hour)
+	if w.rng.IntN(2) == 0 {
+		w.days(3)
+	}
+}
+
+// Messages arrive, are deleted, erased, and arrive again, in any order, beside merges, checkpoints, retention and the nights of compact,
+// and somebody restores the log to an older state.
 // Every moment has the messages that were not erased since they had arrived, and no other ones; a piece that no message
 // has any more is nowhere in the end.
 func TestMessagesModel(t *testing.T) {
@@ -274,10 +362,7 @@ func TestMessagesModel(t *testing.T) {
 			}
 			w.later(4 * day)
 			w.commit("anne", map[int]string{150: ""})
-			if slices.ContainsFunc(w.open(), func(e *repository.Erasure) bool { return e.Unfinished() }) {
-				w.erase()
-			}
-			w.nightsOf(4)
+			w.end()
 			for n := uint64(1); n <= w.newest(); n++ {
 				w.check(n)
 			}
@@ -300,7 +385,24 @@ func TestMessagesModel(t *testing.T) {
 	}
 }
 
-// pieceless checks that no object has a piece that no message needs.
+// end completes the last erasure.
+func (w *chaos) end() {
+	w.t.Helper()
+	for range 6 {
+		w.later(15 * hour)
+		w.night()
+		if slices.ContainsFunc(w.open(), func(e *repository.Erasure) bool { return e.Unfinished() || e.ID == w.lost }) {
+			w.later(4 * day)
+			w.commit("anne", map[int]string{151: ""})
+			w.erase()
+		}
+	}
+	if open := w.open(); len(open) > 0 {
+		w.t.Fatalf("%+v", open[0])
+	}
+}
+
+// pieceless checks that no object has a piece of erased messages that no message needs.
 func (w *chaos) pieceless() {
 	w.t.Helper()
 	left := map[string]bool{}
@@ -308,7 +410,7 @@ func (w *chaos) pieceless() {
 		if w.guids[i] == (cyrus.GUID{}) {
 			continue
 		}
-		is := w.either[w.guids[i]] || w.restorable(i)
+		is := w.either[w.guids[i]] || w.restorable(i) || !slices.ContainsFunc(w.erased[w.guids[i]], func(event uint64) bool { return event > w.arrived[w.guids[i]] })
 		for _, p := range parts {
 			left[string(p)] = left[string(p)] || is
 		}
