@@ -165,8 +165,9 @@ func newUsesWriter(now time.Time) (*usesWriter, error) {
 	if err := os.Remove(f.Name()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	// Hashes in hex take twice the space without entropy coding.
-	enc, err := zstd.NewWriter(f, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithAllLitEntropyCompression(true))
+	// Hashes in hex take twice the space without entropy coding. A search for repetitions finds little in them.
+	enc, err := zstd.NewWriter(f, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<17),
+		zstd.WithAllLitEntropyCompression(true))
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -129,7 +129,7 @@ func noOtherPart(ctx context.Context, f *repository.Found, messages []cyrus.GUID
 		case messages == nil && !e.OfMessages(), messages != nil && e.IsAbout(messages):
 			continue
 		}
-		return fmt.Errorf("its erasure with %s is not complete: run that again, or compact -A, before another part is erased", PartOption(e))
+		return fmt.Errorf("its erasure with %s is not complete: run that again (or end it with --cancel), or compact -A, before another part is erased", PartOption(e))
 	}
 	return nil
 }
@@ -189,7 +189,7 @@ func (j *historyJob) eraseMessages(ctx context.Context, o maintenance.ForgetOpti
 	j.r.Objects += int64(removed.Objects())
 	j.r.Bytes += removed.Bytes()
 	var live *maintenance.LiveError
-	if errors.As(err, &live) && j.r.Commit == 0 { // it has arrived since the person has looked, and nothing was removed
+	if refused := errors.As(err, &live) || errors.Is(err, maintenance.ErrShared); refused && j.r.Commit == 0 { // by mail that has arrived, and nothing was removed
 		j.r.State = repository.ErasureBegun
 		return errors.Join(err, j.put(ctx))
 	}

@@ -119,6 +119,31 @@ func TestMessagesLogRestoredPruned(t *testing.T) {
 	}
 }
 
+// A checkpoint of another log has a number after that of the event, and shows no event. Readers ignore it, and so does the
+// Sweep, after retention has removed the event.
+func TestMessagesCheckpointOfAnotherLog(t *testing.T) {
+	w := newLetters(t)
+	other := newLetters(t)
+	for n := range 12 {
+		other.commit("anne", map[int]string{130 + n: ""})
+	}
+	other.checkpoint("anne")
+	late := history.CheckpointKey(anne, other.newest())
+	w.mustMessages()
+	w.retainPast(w.only().Commit)
+	for w.newest() <= other.newest() {
+		w.commit("anne", map[int]string{140: ""})
+	}
+	for _, key := range other.mem.Keys(repository.BackupPrefix(anne) + "records/") {
+		w.put(key, other.mem.Bytes(key))
+	}
+	w.put(late, other.mem.Bytes(late))
+	w.later(15 * hour)
+	if err := w.sweep(); err != nil {
+		t.Error(err)
+	}
+}
+
 // The log is restored to an older state, in which the user does not have the message. The erasure is run again, or a person ends
 // it, also before any Sweep has failed.
 func TestMessagesLogRestoredDeleted(t *testing.T) {

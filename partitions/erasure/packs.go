@@ -85,7 +85,9 @@ func hasBytes(ctx context.Context, s objstore.Store, key string, want *io.Sectio
 }
 
 func writePacks(w io.Writer, packs iter.Seq2[collection.Pack, error]) (n int64, err error) {
-	enc, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithAllLitEntropyCompression(true))
+	// Hashes in hex have no repetitions.
+	enc, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<17),
+		zstd.WithAllLitEntropyCompression(true))
 	if err != nil {
 		return 0, err
 	}

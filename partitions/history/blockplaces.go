@@ -106,11 +106,11 @@ func (p *blockPlace) scan(line []byte, last string) bool {
 	return s.Ended()
 }
 
-// readBlockPlaces reads the checkpoint's places.ndjson. The state must be read before.
-func (m *Mem) readBlockPlaces(r io.Reader) error {
+// readBlockPlaces reads the checkpoint's places.ndjson of size bytes. The state must be read before.
+func (m *Mem) readBlockPlaces(r io.Reader, size int64) error {
 	object := make(map[string]string)
 	ended, last := false, ""
-	err := newLines(r, mostLines).each(func(line []byte) error {
+	err := newLines(r, size).each(func(line []byte) error {
 		p, err := parseBlockPlace(line, last)
 		if err != nil {
 			return err

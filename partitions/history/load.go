@@ -91,7 +91,7 @@ func ReadCheckpoint(ctx context.Context, s objstore.Store, backup string, n uint
 		return nil, inObject(key, err)
 	}
 	sum := newHashingReader(e.body)
-	h, err := m.readState(sum)
+	h, err := m.readState(sum, e.size)
 	if err == nil && (h.Backup != backup || h.Number != n) {
 		err = fmt.Errorf("%w: holds checkpoint %d of %s", ErrCorrupt, h.Number, h.Backup)
 	}
@@ -100,7 +100,7 @@ func ReadCheckpoint(ctx context.Context, s objstore.Store, backup string, n uint
 	}
 	m.base = Checkpoint{Number: n, Hash: sum.hex(), Previous: h.Previous}
 	if e, err = wantEntry(next, placesEntry); err == nil {
-		err = m.readBlockPlaces(e.body)
+		err = m.readBlockPlaces(e.body, e.size)
 	}
 	if err != nil {
 		return nil, inObject(key, fmt.Errorf("%s: %w", placesEntry, err))

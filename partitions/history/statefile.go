@@ -120,10 +120,10 @@ func MarshalState(v any) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// readState fills an empty Mem from a state.ndjson and returns its header.
-func (m *Mem) readState(r io.Reader) (stateHeader, error) {
+// readState fills an empty Mem from a state.ndjson of size bytes and returns its header.
+func (m *Mem) readState(r io.Reader, size int64) (stateHeader, error) {
 	var h stateHeader
-	l := newLines(r, mostLines)
+	l := newLines(r, size)
 	line, err := l.next()
 	if err != nil {
 		return h, fmt.Errorf("%w: no first line: %w", ErrCorrupt, err)

@@ -2,7 +2,6 @@ package maintenance
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -51,7 +50,7 @@ func (e *EventLostError) Error() string {
 }
 
 // eventOf returns the commit with the event; 0 = there is none. own is the one that the log has. Only if it has none, and begins
-// after the commit in the record, that is believed, unless a checkpoint contradicts it.
+// after the commit in the record, that is believed, if each checkpoint since then shows the event.
 func (r *retainer) eventOf(ctx context.Context, own history.Header) (commit uint64, at time.Time, err error) {
 	if own.Number > 0 {
 		return own.Number, own.Time, nil
@@ -59,24 +58,37 @@ func (r *retainer) eventOf(ctx context.Context, own history.Header) (commit uint
 	if r.messages.Commit == 0 || r.messages.Commit >= r.have.log[0].from {
 		return 0, at, nil
 	}
-	shown := true
+	shown := false
 	for _, c := range r.have.checkpoints {
-		if c.number < r.messages.Commit || !shown {
+		if c.number < r.messages.Commit {
 			continue
 		}
-		m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, c.number)
-		if err == nil {
-			shown, err = r.messages.erasedIn(m)
-			err = errors.Join(err, m.Close())
-		}
+		is, ignored, err := r.showsEvent(ctx, c.number)
 		if err != nil {
 			return 0, at, fmt.Errorf("checkpoint %d: %w", c.number, err)
 		}
+		if !is && !ignored {
+			return 0, at, nil
+		}
+		shown = shown || is
 	}
 	if !shown {
 		return 0, at, nil
 	}
 	return r.messages.Commit, r.messages.At, nil
+}
+
+// showsEvent reports whether a checkpoint shows the event. Readers ignore one of another log (history.Log.Contradicts).
+func (r *retainer) showsEvent(ctx context.Context, n uint64) (is, ignored bool, err error) {
+	m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
+	if err != nil {
+		return false, false, err
+	}
+	defer m.Close()
+	if is, err = r.messages.erasedIn(m); err == nil && !is {
+		ignored, err = r.log().Contradicts(ctx, m.Tip())
+	}
+	return is, ignored, err
 }
 
 // erasedIn reports whether a state can have the event, which is before it: it knows of erased messages, and has none of

@@ -138,7 +138,7 @@ func messageText(s *erasure.MessageSurvey, m *maintenance.FoundMessage) string {
 	what := "is removed from every moment that the backup can restore; its flags and dates stay, and so do the copies of other users"
 	switch {
 	case s.Recorded && len(m.Live) > 0:
-		return "has arrived again since the interrupted erasure: that copy stays"
+		return "has arrived again since the interrupted erasure: that copy stays as long as the user has it"
 	case len(m.Live) > 0:
 		return "the user still has it, in " + strings.Join(m.Live, ", ")
 	case m.Left:
