@@ -125,7 +125,7 @@ func TestMessagesErasedTwice(t *testing.T) {
 // A segment of other commits than today's arrives after the event of a run, or before any later change. It leads to a pack that the
 // run has not seen, and that another user needs. The body is removed from that pack, too.
 func TestMessagesLateSegmentWithin(t *testing.T) {
-	n := 0
+	n := within(9)
 	for more := true; more; n += max(1, sparsely()/2) {
 		w := newLetters(t)
 		key, object := w.lateSegment()

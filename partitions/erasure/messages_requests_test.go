@@ -19,7 +19,7 @@ import (
 
 // A run is killed after any change, and a copy of that request arrives after the next run. Nothing comes back.
 func TestMessagesLatePuts(t *testing.T) {
-	n := 0
+	n := within(10)
 	for more := true; more; n += sparsely() {
 		w := newLetters(t)
 		f := faultstore.New(w.mem)
@@ -94,6 +94,9 @@ func (w *letters) segment(n uint64) string {
 // A message is in a commit that is too large to be merged, with its body inline. The erasure merges that commit. A copy of
 // the request to put it arrives later: compaction removes it when it is old enough.
 func TestMessagesInLargeCommit(t *testing.T) {
+	if raceEnabled {
+		t.Skip("it takes 2 MiB")
+	}
 	w := newLetters(t)
 	g := w.large()
 	w.commit("anne", nil, &history.ExpungeEvent{UniqueID: "inbox", UIDs: []uint32{900}})
@@ -159,7 +162,7 @@ func TestMessagesBehindYoungCommit(t *testing.T) {
 // Someone places a hold between any two requests: the erasure ends, or has no effect. Nothing is half removed for ever:
 // after the release, another run completes it.
 func TestMessagesHoldMeanwhile(t *testing.T) {
-	n, refused := 0, 0
+	n, refused := within(35), 0
 	for more := true; more; n += 2 * sparsely() {
 		w := newLetters(t)
 		f := faultstore.New(w.mem)

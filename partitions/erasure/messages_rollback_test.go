@@ -18,6 +18,9 @@ import (
 func TestMessagesLogRestored(t *testing.T) {
 	for _, state := range []string{repository.ErasureRemoving, repository.ErasurePending} {
 		for name, retained := range map[string]bool{"in the log": false, "removed": true} {
+			if raceEnabled && retained != (state == repository.ErasurePending) {
+				continue
+			}
 			t.Run(state+", "+name, func(t *testing.T) { logRestored(t, state, retained) })
 		}
 	}
@@ -148,6 +151,9 @@ func TestMessagesCheckpointOfAnotherLog(t *testing.T) {
 // it, also before any Sweep has failed.
 func TestMessagesLogRestoredDeleted(t *testing.T) {
 	for _, cancel := range []bool{false, true} {
+		if raceEnabled && cancel {
+			continue
+		}
 		w := newLetters(t)
 		before := w.mem.Snapshot()
 		w.mustMessages()
