@@ -332,7 +332,7 @@ func beforeCopy(t *testing.T, fresh bool) {
 	e.readable(r.GUID, true)
 }
 
-// The commit with the event is lost, and a daemon builds its index from the rest of the log, in which the message has no place. Another
+// The commit with the event is lost, and a daemon builds its index from the rest of the log, where the message has no place. Another
 // partition has a copy. When the daemon heals the backup, it takes the copy only if the user has the message: what was
 // erased does not come back.
 func TestEraseMessageHealing(t *testing.T) {

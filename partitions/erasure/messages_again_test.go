@@ -116,8 +116,8 @@ func TestCancelMessages(t *testing.T) {
 	}
 }
 
-// A message was erased, arrives again, and is deleted. Then erase is run again: the copy that has arrived since gets an event of its
-// own, whatever the state of the former erasure. Nobody can restore it afterwards.
+// A message was erased, arrives again, and is deleted. Then erase is run again: the copy that has arrived since gets its own event,
+// whatever the state of the former erasure. Nobody can restore it afterwards.
 func TestMessagesEraseAgain(t *testing.T) {
 	for name, former := range map[string]func(w *letters){
 		"pending":     func(w *letters) { w.mustMessages() },

@@ -213,7 +213,7 @@ func TestMessagesPieceLeft(t *testing.T) {
 	w.readableAt("carl", moment, message(150).GUID, nil)
 }
 
-// mustErase erases a message, of which this number of pieces stays.
+// mustErase erases a message. This number of its pieces stays.
 func (w *letters) mustErase(user string, g cyrus.GUID, shared int64) {
 	w.t.Helper()
 	done, err := w.tryErasing(user, g)

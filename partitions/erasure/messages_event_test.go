@@ -196,7 +196,7 @@ func TestMessagesOtherVersion(t *testing.T) {
 	}
 }
 
-// lateSegment returns a segment of anne's first two commits, in which message 4 is in a pack with mail of bert, who names
+// lateSegment returns a segment of anne's first two commits. Its message 4 is in a pack with mail of bert, who names
 // it.
 func (w *letters) lateSegment() (key string, object []byte) {
 	w.t.Helper()

@@ -147,7 +147,7 @@ func TestMessagesCheckpointOfAnotherLog(t *testing.T) {
 	}
 }
 
-// The log is restored to an older state, in which the user does not have the message. The erasure is run again, or a person ends
+// The log is restored to an older state, and the user does not have the message there. The erasure is run again, or a person ends
 // it, also before any Sweep has failed.
 func TestMessagesLogRestoredDeleted(t *testing.T) {
 	for _, cancel := range []bool{false, true} {

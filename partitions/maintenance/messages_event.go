@@ -49,7 +49,7 @@ func (e *EventLostError) Error() string {
 	return fmt.Sprintf("commit %d of its log has not erased it: the log was restored to an older state since: run erase with the same messages again, or end the erasure with --cancel", e.Commit)
 }
 
-// eventOf returns the commit with the event; 0 = there is none. own is the one that the log has. Only if it has none, and begins
+// eventOf returns the commit with the event; 0 = there is none. own is that of the log. Only if it has none, and begins
 // after the commit in the record, that is believed, if each checkpoint since then shows the event.
 func (r *retainer) eventOf(ctx context.Context, own history.Header) (commit uint64, at time.Time, err error) {
 	if own.Number > 0 {

@@ -360,7 +360,7 @@ func addPlace(sum hash.Hash, p history.Place) {
 
 // redactCheckpoint puts a checkpoint again without the places of the messages, unless it has another ETag. Its state
 // stays, and so do the places of messages that have arrived after the event. moved are blocks that were changed in
-// other checkpoints in which no such places stay.
+// other checkpoints where no such places stay.
 func (r *retainer) redactCheckpoint(ctx context.Context, n uint64, etag string, seen map[string]bool, moved *history.MovedPlaces) error {
 	m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
 	if err != nil {
