@@ -21,7 +21,7 @@ def run(c, migrating):
     for step in (mail, settings, export_import):
         step(c, d)
     first_sync(c, migrating)
-    for step in (cold, doctor, finding, checking, profiles, drills, move, status, space, holds, erase):
+    for step in (cold, doctor, finding, checking, profiles, drills, erase_message, move, status, space, holds, erase):
         step(c, d)
     c.second.run("systemctl stop cyrus-imapd")
     d.check()
@@ -211,6 +211,29 @@ def holds(c, d):
         raise Failed("not the hold of the tripwire alone:\n" + said)
     shows(c.second, d, "sudo -u cyrus ctl_backups release anne", "ended:", "case 4711")
     c.equal("holds", c.second.run("sudo -u cyrus ctl_backups list --holds")[1], "")
+
+
+def erase_message(c, d):
+    """A message that anne still has, and one that is too young. The lab erases one in scenario erasemessage."""
+    c.deliver("anne", "salaries")
+    c.mail.run("cyrus sync_client -n newbackup -v -u anne")
+    guid = re.search(r"[0-9a-f]{40}", shows(c.second, d, "cyr_backup anne find subject:salaries", "salaries"))[0]
+    dry, line = (d.line("sudo -u cyrus ctl_backups erase " + t).replace("8f3a61b0c2d94e57a1b6c8d0e2f4a6b8c0d2e4f6", guid) for t in (
+        "-n anne --message 8f3a61b0c2d94e57a1b6c8d0e2f4a6b8c0d2e4f6",
+        'anne --message 8f3a61b0c2d94e57a1b6c8d0e2f4a6b8c0d2e4f6 --reason "request 4711"'))
+    for command in (dry, line):
+        expect(c, command, 75, "the user still has it, in user.anne")
+    c.expunge("anne", subject="salaries")
+    c.mail.run("cyrus sync_client -n newbackup -v -u anne")
+    expect(c, dry, 0, "is removed from every moment")
+    expect(c, line, 75, "is too young to be changed")
+    c.equal("erasures", c.second.run("sudo -u cyrus ctl_backups erase --list")[1], "")
+
+
+def expect(c, command, rc, wanted):
+    said = c.second.run(command, rc, answer="anne")[1]
+    if wanted not in said:
+        raise Failed("%s:\n%s" % (command, said))
 
 
 def erase(c, d):

@@ -116,7 +116,7 @@ def bucket(c, d):
 
 
 ELSEWHERE = {
-    "make demo": "make demo runs it",
+    "make demo": "a step of .ci/run",
     "make compose-demo": "make test-compose runs it",
     "make test": "it runs this test",
 }

@@ -108,7 +108,8 @@ def original_server(c, d):
     """-O works while the new server has no other mail; without it, both get all."""
     with open(c.mail.root("/etc/imapd.conf")) as h:
         good = h.read()
-    c.mail.write("/etc/imapd.conf", good + "sync_host: new.example.com\nsync_port: 2005\nsync_try_imap: 0\nsync_authname: cyrus\nsync_password: another secret\n")
+    c.mail.write("/etc/imapd.conf", good + "sync_host: new.example.com\nsync_port: 2005\nsync_try_imap: 0\n"
+                 "sync_authname: cyrus\nsync_password: another secret\n")
     force = "cyrus " + d.line("sync_client -O -u anne")
     c.mail.run(force)
     c.append("anne", message("only here"), host=4)

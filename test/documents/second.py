@@ -38,7 +38,8 @@ def channel(c, d):
 def cyrus_backups(c):
     """Debian's backupd has carol's mail, with a message that she has expunged since."""
     c.deliver("carol", "kept", "expunged before the migration")
-    c.second.run("install -d -o cyrus -g mail /var/spool/cyrus/backup; %s; echo 'a long secret' | saslpasswd2 -p -c repl; chown cyrus:mail /etc/sasldb2" % EMPTY)
+    c.second.run("install -d -o cyrus -g mail /var/spool/cyrus/backup; %s; echo 'a long secret' | saslpasswd2 -p -c repl; "
+                 "chown cyrus:mail /etc/sasldb2" % EMPTY)
     with open(c.second.root(CONFIG), "a") as h:
         h.write(OLD)
     c.second.write(CYRUS, SERVICES % ("backupd", 0))
