@@ -175,3 +175,27 @@ func TestReusedUIDOfUnusableMessage(t *testing.T) {
 		})
 	}
 }
+
+// The same for a message whose file the source could not read at first.
+func TestReusedUIDOfMissingMessage(t *testing.T) {
+	store := newStore()
+	h := newHost(t, store)
+	box := newSource("user.anne")
+	box.deliver(mail(1, 500))
+	box.deliver(mail(2, 500))
+	bad := box.deliver(mail(3, 500))
+	body := box.bodies[bad.GUID]
+	delete(box.bodies, bad.GUID)
+	h.sync("anne", box)
+	box.records, box.lastUID, box.modseq = box.records[:1], 1, box.modseq+1
+	box.deliver(body)
+	box.deliver(mail(4, 500))
+	c := h.client()
+	if _, err := c.sync("anne", box); !errors.Is(err, cyrus.ErrLocked) || errors.Is(err, cyrus.ErrBadParameters) {
+		t.Fatalf("a record of a message without a body: %v, want LOCKED", err)
+	}
+	c.s.Restart(t.Context())
+	h.sync("anne", box)
+	h.expectSame("anne", box)
+	checkBucket(t, store, "user/anne", box)
+}

@@ -195,7 +195,7 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old before, m *par
 		return d.lost(r, old, m)
 	case m != nil && x.unreadable == 0 && !old.message && d.u.from == nil && !x.importing:
 		// RESERVE has reported the message as held: it was erased, or lost, since then.
-		return fmt.Errorf("message %s is missing since the client asked for it: %w", r.GUID, cyrus.ErrLocked)
+		return d.again(r, "is missing since the client asked for it")
 	case m != nil && x.unreadable == 0 && !d.u.complete:
 		d.u.missing++ // known to be missing; a delta does not include it
 		return nil
@@ -215,10 +215,20 @@ func (d *draft) lost(r *cyrus.Record, old before, m *partitions.Message) error {
 	switch {
 	case old.message && !d.u.complete:
 		return nil
-	case !m.Known() && d.u.was != nil && uint64(r.UID) <= number(d.u.was.Fields, "LAST_UID"):
-		return fmt.Errorf("message %s was lost: %w: %w", r.GUID, errUnknownMessage, cyrus.ErrLocked)
+	case !m.Known():
+		return d.again(r, "was lost")
 	}
 	return fmt.Errorf("message %s was lost: %w", r.GUID, cyrus.ErrLocked)
+}
+
+// again defers a record whose message the client has to send again. If the client believes that it has
+// sent the record before, RESERVE will not name the message: the mailbox is then asked for as a whole.
+func (d *draft) again(r *cyrus.Record, why string) error {
+	err := cyrus.ErrLocked
+	if d.u.was != nil && uint64(r.UID) <= number(d.u.was.Fields, "LAST_UID") {
+		err = fmt.Errorf("%w: %w", errUnknownMessage, err)
+	}
+	return fmt.Errorf("message %s %s: %w", r.GUID, why, err)
 }
 
 // lack records a message without a body, because the client could not read its file.
