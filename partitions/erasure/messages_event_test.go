@@ -125,7 +125,7 @@ func TestMessagesErasedTwice(t *testing.T) {
 // A segment of other commits than today's arrives after the event of a run, or before any later change. It leads to a pack that the
 // run has not seen, and that another user needs. The body is removed from that pack, too.
 func TestMessagesLateSegmentWithin(t *testing.T) {
-	n := within(9)
+	n, late := within(9), 0
 	for more := true; more; n += max(1, sparsely()/2) {
 		w := newLetters(t)
 		key, object := w.lateSegment()
@@ -135,6 +135,7 @@ func TestMessagesLateSegmentWithin(t *testing.T) {
 		f.Add(faultstore.Fault{Skip: n, Count: 1, Match: func(op, _ string) bool { return op == "put" || op == "delete" }, Call: func(string, string) {
 			w.put(key, object)
 			arrived = true
+			late++
 		}})
 		_, err := w.tryMessages()
 		f.Clear()
@@ -158,8 +159,8 @@ func TestMessagesLateSegmentWithin(t *testing.T) {
 			t.Fatalf("change %d: %v", n, err)
 		}
 	}
-	if n < 12 {
-		t.Errorf("only %d changes", n)
+	if n < 12 || late == 0 {
+		t.Errorf("only %d changes, the segment arrived at %d", n, late)
 	}
 }
 

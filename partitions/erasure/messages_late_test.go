@@ -21,7 +21,7 @@ func TestMessagesWithFaults(t *testing.T) {
 		for _, what := range []string{"erase", "finish"} {
 			t.Run(how+" "+what, func(t *testing.T) {
 				t.Parallel()
-				n := within(35)
+				n, struck := within(35), 0
 				for more := true; more; n += 2 * sparsely() {
 					w := newLetters(t)
 					run := func() error { _, err := w.tryMessages(); return err }
@@ -32,6 +32,9 @@ func TestMessagesWithFaults(t *testing.T) {
 						run, again = w.tryFinish, func() { w.later(15 * hour) }
 					}
 					err := w.failing(n, how, &more, run)
+					if more {
+						struck++
+					}
 					if err != nil {
 						again()
 					}
@@ -45,8 +48,8 @@ func TestMessagesWithFaults(t *testing.T) {
 						t.Fatalf("request %d: %v", n, err)
 					}
 				}
-				if n < 60 {
-					t.Errorf("only %d requests", n)
+				if n < 60 || struck == 0 {
+					t.Errorf("only %d requests, %d have failed", n, struck)
 				}
 			})
 		}
@@ -117,7 +120,7 @@ func TestMessagesBesideOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n, more := within(12), true
+			n, more, struck := within(12), true, 0
 			for ; more; n += sparsely() {
 				more = false
 				w := newLetters(t)
@@ -131,6 +134,7 @@ func TestMessagesBesideOthers(t *testing.T) {
 				changes := func(op, _ string) bool { return op == "put" || op == "delete" }
 				f.Add(faultstore.Fault{Skip: n, Count: 1, Match: changes, Call: func(string, string) {
 					more = true
+					struck++
 					failed = other(w, late)
 				}})
 				_, err = w.tryMessages()
@@ -153,8 +157,8 @@ func TestMessagesBesideOthers(t *testing.T) {
 					t.Fatalf("change %d: %v", n, err)
 				}
 			}
-			if n < 15 {
-				t.Errorf("only %d changes", n)
+			if n < 15 || struck == 0 {
+				t.Errorf("only %d changes, %d of them beside others", n, struck)
 			}
 		})
 	}

@@ -19,7 +19,7 @@ import (
 
 // A run is killed after any change, and a copy of that request arrives after the next run. Nothing comes back.
 func TestMessagesLatePuts(t *testing.T) {
-	n := within(10)
+	n, killed := within(10), 0
 	for more := true; more; n += sparsely() {
 		w := newLetters(t)
 		f := faultstore.New(w.mem)
@@ -27,6 +27,7 @@ func TestMessagesLatePuts(t *testing.T) {
 		dead := false
 		f.Add(faultstore.Fault{Skip: n, Count: 1, Match: puts, Late: true, After: func(string, string) error {
 			dead = true
+			killed++
 			return faultstore.ErrLost
 		}})
 		f.Add(faultstore.Fault{Before: func(string, string) error {
@@ -53,8 +54,8 @@ func TestMessagesLatePuts(t *testing.T) {
 			t.Fatalf("put %d: %v", n, err)
 		}
 	}
-	if n < 12 {
-		t.Errorf("only %d puts", n)
+	if n < 12 || killed == 0 {
+		t.Errorf("only %d puts, killed at %d", n, killed)
 	}
 }
 
