@@ -98,7 +98,45 @@ func TestOldDrill(t *testing.T) {
 		t.Error(out)
 	}
 	w.Now = ended.Add(drillAge + time.Hour)
-	if out, _ := tool(t, w, "status"); !strings.Contains(out, "warning  partition default: no drill has ended since "+ended.UTC().Format("2006-01-02 15:04:05 +0000")) {
+	if out, _ := tool(t, w, "status"); !strings.Contains(out, "warning  drills: no drill has ended since "+ended.UTC().Format("2006-01-02 15:04:05 +0000")) {
 		t.Error(out)
+	}
+}
+
+// A partition of which the last drills have drawn no backup is no problem while they take place.
+func TestOldDrillOfOnePartition(t *testing.T) {
+	now := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
+	part := func(name string, ago time.Duration, result string) statusPartition {
+		return statusPartition{Name: name, State: partitionOK, Created: now.Add(-2 * drillAge), Runs: map[string]*repository.Run{
+			repository.RunDrill: {Ended: now.Add(-ago), Result: result}, repository.RunVerify: {Ended: now}, repository.RunCompact: {Ended: now},
+		}}
+	}
+	for _, c := range []struct {
+		name string
+		ago  time.Duration // of the newer drill
+		want []string
+	}{
+		{"one is new", time.Hour, nil},
+		{"both are old", drillAge + time.Hour, []string{"no drill has ended since"}},
+	} {
+		j := judge{r: &statusReport{Partitions: []statusPartition{part("default", c.ago, repository.RunOK), part("cold", 2*drillAge, repository.RunOK)}}, now: now, maxAge: time.Hour}
+		j.all(ofDaemon{})
+		checkProblems(t, c.name, j.r, c.want)
+	}
+	j := judge{r: &statusReport{Partitions: []statusPartition{part("default", time.Hour, repository.RunIncomplete)}}, now: now, maxAge: time.Hour}
+	j.all(ofDaemon{})
+	checkProblems(t, "interrupted", j.r, []string{"was interrupted"})
+}
+
+// checkProblems checks that each problem has one of the texts, in their order.
+func checkProblems(t *testing.T, name string, r *statusReport, want []string) {
+	t.Helper()
+	if len(r.Problems) != len(want) {
+		t.Fatalf("%s: %+v, want %q", name, r.Problems, want)
+	}
+	for i, p := range r.Problems {
+		if !strings.Contains(p.Text, want[i]) {
+			t.Errorf("%s: %+v, want %q", name, p, want[i])
+		}
 	}
 }

@@ -40,6 +40,7 @@ func (j *judge) all(of ofDaemon) {
 	for i := range j.r.Partitions {
 		j.partition(&j.r.Partitions[i])
 	}
+	j.drillsStopped()
 	for i := range j.r.Servers {
 		j.server(&j.r.Servers[i])
 	}
@@ -157,7 +158,7 @@ func (j *judge) verified(about string, p *statusPartition) {
 	}
 }
 
-// drilled reports a drill that has failed, or that no longer takes place. Nobody has to run the first one.
+// drilled reports a drill that has failed, or did not come to its end.
 func (j *judge) drilled(about string, p *statusPartition) {
 	r := p.Runs[repository.RunDrill]
 	switch {
@@ -172,8 +173,24 @@ func (j *judge) drilled(about string, p *statusPartition) {
 	case r.Result == repository.RunIncomplete && r.Server != "" && r.Error != "":
 		j.r.problem(levelWarning, about, fmt.Sprintf("drill at %s could not use the server %s: %s", timespec.Text(r.Ended), r.Server, r.Error),
 			"correct that, or name another server; then run ctl_backups drill --to again")
-	case j.old(r.Ended, p.Created, drillAge):
-		j.r.problem(levelWarning, about, "no drill has ended since "+timespec.Text(r.Ended),
+	case r.Result == repository.RunIncomplete:
+		j.r.problem(levelWarning, about, fmt.Sprintf("drill at %s was interrupted", timespec.Text(r.Ended)),
+			"run ctl_backups drill again; if a timer ends it, give it more time or fewer backups")
+	}
+}
+
+// drillsStopped reports that drills no longer take place. Nobody has to run the first one. One partition
+// with a new drill is enough: a drill draws backups of all of them, and records nothing in a partition
+// of which it has drawn none.
+func (j *judge) drillsStopped() {
+	var last time.Time
+	for i := range j.r.Partitions {
+		if r := j.r.Partitions[i].Runs[repository.RunDrill]; r != nil {
+			last = newer(last, r.Ended)
+		}
+	}
+	if !last.IsZero() && j.now.Sub(last) > drillAge {
+		j.r.problem(levelWarning, "drills", "no drill has ended since "+timespec.Text(last),
 			"run ctl_backups drill every night or every month; if something starts it, look whether it still runs, and into syslog")
 	}
 }
