@@ -66,53 +66,43 @@ type User struct {
 // GetUser requests the whole state of a user. The state of an unknown user is empty, not an
 // error (imap/sync_support.c, sync_response_parse).
 func (c *Client) GetUser(ctx context.Context, userid string) (*User, error) {
-	lines, err := c.Get(ctx, "USER", dlist.S(userid))
+	u, err := c.user(ctx, "USER", userid, userid)
 	if isNonexistent(err) {
 		return new(User), nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	u := new(User)
-	for _, l := range lines {
-		if err := u.add(userid, l); err != nil {
-			return nil, fmt.Errorf("GET USER %s: %w", userid, err)
-		}
-	}
-	return u, nil
+	return u, err
 }
 
 // GetMeta requests what belongs to a user and to no mailbox, except quotas, also of a user without a
 // mailbox, for whom GET USER of Cyrus 3.6 and later is empty (imap/sync_support.c, sync_get_user,
 // user_meta).
 func (c *Client) GetMeta(ctx context.Context, userid string) (*User, error) {
-	lines, err := c.Get(ctx, "META", dlist.S(userid))
+	return c.user(ctx, "META", userid, userid)
+}
+
+// GetQuotas requests the quota of a quota root, the internal name of a mailbox. The result is empty if
+// the root has none (imap/sync_support.c, quota_work).
+func (c *Client) GetQuotas(ctx context.Context, root string) ([]cyrus.Quota, error) {
+	u, err := c.user(ctx, "QUOTA", root, "")
+	if err != nil {
+		return nil, err
+	}
+	return u.Quotas, nil
+}
+
+// user sends a GET, and returns what the lines of its answer say about a user.
+func (c *Client) user(ctx context.Context, key, argument, userid string) (*User, error) {
+	lines, err := c.Get(ctx, key, dlist.S(argument))
 	if err != nil {
 		return nil, err
 	}
 	u := new(User)
 	for _, l := range lines {
 		if err := u.add(userid, l); err != nil {
-			return nil, fmt.Errorf("GET META %s: %w", userid, err)
+			return nil, fmt.Errorf("GET %s %s: %w", key, argument, err)
 		}
 	}
 	return u, nil
-}
-
-// GetQuotas requests the quota of a quota root, the internal name of a mailbox. The result is empty if
-// the root has none (imap/sync_support.c, quota_work).
-func (c *Client) GetQuotas(ctx context.Context, root string) ([]cyrus.Quota, error) {
-	lines, err := c.Get(ctx, "QUOTA", dlist.S(root))
-	if err != nil {
-		return nil, err
-	}
-	u := new(User)
-	for _, l := range lines {
-		if err := u.add("", l); err != nil {
-			return nil, fmt.Errorf("GET QUOTA %s: %w", root, err)
-		}
-	}
-	return u.Quotas, nil
 }
 
 func (u *User) add(userid string, l Untagged) error {

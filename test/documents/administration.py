@@ -214,7 +214,7 @@ def holds(c, d):
 
 
 def erase_message(c, d):
-    """A message that anne still has, and one that is too young. The lab erases one in scenario erasemessage."""
+    """Both commands are refused: first anne still has the message, then its commit is too young. Scenario erasemessage of the lab erases a message."""
     c.deliver("anne", "salaries")
     c.mail.run("cyrus sync_client -n newbackup -v -u anne")
     guid = re.search(r"[0-9a-f]{40}", shows(c.second, d, "cyr_backup anne find subject:salaries", "salaries"))[0]

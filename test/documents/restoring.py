@@ -11,7 +11,7 @@ def run(c):
     d = Document("docs/restore.md")
     for line, why in ELSEWHERE.items():
         d.skip(line, why)
-    for step in (moments, lives, others, cyrus, files, new_server, everybody):
+    for step in (moments, former_owner, others, cyrus, files, new_server, everybody):
         step(c, d)
     d.check()
 
@@ -28,7 +28,7 @@ def moments(c, d):
         raise Failed("carol has %s" % c.subjects("carol"))
 
 
-def lives(c, d):
+def former_owner(c, d):
     """rita, and another rita."""
     for subject in ("first rita", "second rita"):
         c.user("rita")
