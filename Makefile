@@ -46,7 +46,8 @@ STEPS ?= 100000
 soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./partitions -soak.seed=$(SEED) -soak.steps=$(STEPS)
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./partitions/collection -model.seeds=100 -model.steps=1000
-	$(GO) test -count=1 -timeout 0 ./partitions ./partitions/maintenance ./partitions/collection ./partitions/erasure
+	$(GO) test -count=1 -timeout 0 ./partitions ./partitions/maintenance ./partitions/collection
+	$(GO) test -count=1 -timeout 0 ./partitions/erasure -erasure.every
 	DOCUMENTS_LONG=1 $(GO) test -count=1 -timeout 0 ./test/documents
 	E2E_ALL=1 $(GO) test -count=1 -timeout 0 ./test/e2e
 
