@@ -48,8 +48,11 @@ class Host:
     def first_process(self):
         children, end = "/proc/%d/task/%d/children" % ((self.process.pid,) * 2), time.time() + 20
         while time.time() < end and self.process.poll() is None:
-            with open(children) as h:
-                pids = h.read().split()
+            try:
+                with open(children) as h:
+                    pids = h.read().split()
+            except OSError:
+                break  # it has ended
             if pids:
                 return int(pids[0])
             time.sleep(0.02)

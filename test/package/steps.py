@@ -126,8 +126,17 @@ def backed_up(n):
     return "first backup" in r.stdout
 
 
+def program(pid):
+    """The program file of a process, with " (deleted)" if it was replaced; empty once the process has ended."""
+    try:
+        return os.readlink("/proc/%d/exe" % pid)
+    except OSError:
+        return ""
+
+
 def serving():
-    return [int(p) for p in os.listdir("/proc") if p.isdigit() and os.path.realpath("/proc/%s/exe" % p).startswith(OWN + "backupd")]
+    """Ids of the backupd processes, those of a replaced program file included."""
+    return [p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if program(p).startswith(OWN + "backupd")]
 
 
 def first_backup():
@@ -158,7 +167,8 @@ def upgrade(deb):
     took = time.time() - began
     append(3)
     wait_for(lambda: backed_up(3), 30, "the message after the upgrade is not in the backup")
-    check(os.path.samefile("/proc/%d/exe" % serving()[0], OWN + "backupd"), "the new program does not serve")
+    now = [program(p) for p in serving()]
+    check(OWN + "backupd" in now, "the new program does not serve: %s" % now)
     log("the upgraded program took over after %.0f s, without a restart" % took)
 
 

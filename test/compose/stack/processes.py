@@ -142,8 +142,11 @@ class Processes:
         log.close()
         end, first = time.time() + 10, ""
         while not first and time.time() < end and p.poll() is None:
-            with open("/proc/%d/task/%d/children" % (p.pid, p.pid)) as h:
-                first = h.read().split()[:1]
+            try:
+                with open("/proc/%d/task/%d/children" % (p.pid, p.pid)) as h:
+                    first = h.read().split()[:1]
+            except OSError:
+                break  # it has ended
             time.sleep(0.02)
         if not first:
             raise SystemExit("%s did not start:\n%s" % (name, self.log(name)))

@@ -226,7 +226,10 @@ def end_processes(inst, sig=signal.SIGTERM, wait=20):
     """Signals the instance's backupd processes and waits until they have ended."""
     pids = processes(inst)
     for p in pids:
-        os.kill(p, sig)
+        try:
+            os.kill(p, sig)
+        except ProcessLookupError:
+            pass  # it has ended by itself
     wait_for(lambda: not set(pids) & set(processes(inst)), wait, "backupd to end")
     return pids
 

@@ -48,7 +48,10 @@ def upgraded(x):
 
     def took_over():
         now = target.processes(x.backup)
-        return now and not old & set(now) and os.path.samefile("/proc/%d/exe" % now[0], program)
+        try:
+            return now and not old & set(now) and os.path.samefile("/proc/%d/exe" % now[0], program)
+        except FileNotFoundError:
+            return False  # it has ended since it was listed
     while not took_over() and time.time() < began + 60:
         c.append("INBOX", [(msg("at %.1f s" % (time.time() - began)), [], None)])
         time.sleep(1)
