@@ -141,7 +141,7 @@ func (c *conn) loginFailed(ctx context.Context, mech, claimed string, err error)
 		detail += ", user " + printable(claimed)
 	}
 	c.srv.notice(c, fmt.Sprintf("badlogin: %s %s [%s]", c.opt.Addr, printable(mech), detail))
-	if d := c.srv.opt.FailedLoginPause; d > 0 {
+	if d := c.srv.loginPause(c.opt.Addr); d > 0 {
 		select {
 		case <-c.srv.opt.Clock.After(d):
 		case <-c.transport.stopped:

@@ -122,6 +122,48 @@ func TestLoginLog(t *testing.T) {
 	}
 }
 
+// Each failed login of a network within a minute waits longer, whatever connection it uses. A right
+// password does not wait, nor does another network.
+func TestFailedLoginsOfANetwork(t *testing.T) {
+	clock := newClock()
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) {
+		o.Clock, o.FailedLoginPause = clock, 3*time.Second
+	})
+	try := func(addr, password, want string) time.Duration {
+		t.Helper()
+		b := dial(t, srv, replication.ConnOptions{Addr: addr})
+		b.want("AUTHENTICATE PLAIN "+b64("\x00repl\x00"+password), want)
+		b.want("EXIT", "OK Finished")
+		<-b.ended
+		var sum time.Duration
+		for _, w := range clock.takeWaited() {
+			sum += w
+		}
+		return sum
+	}
+	wrong := func(addr string) time.Duration { return try(addr, "wrong", "NO authentication failure") }
+	for n := range 12 {
+		addr := []string{"client.example.com [2001:db8:1:2::1]", "[2001:db8:1:2:ffff::%d]"}[n%2]
+		if strings.Contains(addr, "%") {
+			addr = fmt.Sprintf(addr, n)
+		}
+		if got, want := wrong(addr), min(time.Duration(n+1)*3*time.Second, 30*time.Second); got != want {
+			t.Errorf("failure %d from %s waited %s, want %s", n+1, addr, got, want)
+		}
+	}
+	if got := try("[2001:db8:1:2::1]", "secret", "OK Success (no protection)"); got != 0 {
+		t.Errorf("a right password waited %s", got)
+	}
+	for _, addr := range []string{"[2001:db8:1:3::1]", "[192.0.2.1]", "client [192.0.2.2]", "[unix socket]"} {
+		if got := wrong(addr); got != 3*time.Second {
+			t.Errorf("the first failure from %s waited %s", addr, got)
+		}
+	}
+	if got := wrong("[::ffff:192.0.2.1]"); got != 6*time.Second {
+		t.Errorf("the second failure of 192.0.2.1 waited %s", got)
+	}
+}
+
 // Clients without a login cannot fill the log at the speed of the network.
 func TestUnknownCommandsAreSlowedDown(t *testing.T) {
 	clock := newClock()

@@ -28,7 +28,8 @@ type Options struct {
 	// TLS and failed attempts. The client itself waits 10 s (client_timeout). 0 = one
 	// minute.
 	LoginTimeout time.Duration
-	// FailedLoginPause delays the answer to a failed login. 0 = no delay.
+	// FailedLoginPause delays the answer to a failed login, longer for each one from the same network
+	// within a minute. 0 = no delay.
 	FailedLoginPause time.Duration
 	// StopGrace is how long a command may still run after the context of ServeConn ends.
 	// Then its own context ends and the connection is closed. 0 = 30 s.

@@ -11,11 +11,12 @@ import (
 )
 
 // Server serves replication connections. It holds only what they share: options, a
-// counter, recent refusals, and the clients that do not use TLS. Make one with NewServer.
+// counter, recent refusals and failed logins, and the clients that do not use TLS. Make one with NewServer.
 type Server struct {
 	opt           Options
 	log           *slog.Logger
 	slow          slowdown
+	badLogins     slowdown // by network
 	clear         cleartext
 	verbs         map[string]verb
 	gets, applies map[string]request
@@ -32,7 +33,8 @@ func NewServer(opt Options) (*Server, error) {
 	}
 	opt = opt.withDefaults()
 	s := &Server{opt: opt, log: opt.Logger, verbs: verbs(), gets: gets(), applies: applies()}
-	s.slow = slowdown{now: opt.Clock.Now}
+	s.slow = slowdown{now: opt.Clock.Now, step: delayStep, steps: maxSteps}
+	s.badLogins = slowdown{now: opt.Clock.Now, step: opt.FailedLoginPause, steps: maxLoginSteps}
 	return s, nil
 }
 

@@ -7,12 +7,12 @@ import (
 )
 
 // Refusals are slowed down: the first one is answered at once. Each refusal within
-// forgetAfter of the previous one waits a second longer, up to maxDelay. The client waits
+// forgetAfter of the previous one waits a second longer, up to five seconds. The client waits
 // for the answer, and its loop of hundreds of connections a second becomes one connection
 // every five seconds (client-behaviour.md 3, conclusion).
 const (
 	delayStep   = time.Second
-	maxDelay    = 5 * time.Second
+	maxSteps    = 5
 	forgetAfter = time.Minute
 	// rememberMax limits the number of remembered refusals. Above it all are forgotten,
 	// which costs a few prompt answers.
@@ -24,7 +24,9 @@ const (
 // slowdown remembers recent refusals. It belongs to the Server because a client that loops
 // makes a new connection each time.
 type slowdown struct {
-	now func() time.Time
+	now   func() time.Time
+	step  time.Duration
+	steps int // the most
 
 	mu   sync.Mutex
 	seen map[string]repeated
@@ -42,7 +44,7 @@ func (s *slowdown) refused(key string) time.Duration {
 	if !ok || now.Sub(r.last) > forgetAfter {
 		r = repeated{}
 	}
-	delay := min(time.Duration(r.count)*delayStep, maxDelay)
+	delay := time.Duration(min(r.count, s.steps)) * s.step
 	if s.seen == nil || len(s.seen) >= rememberMax && !ok {
 		s.seen = make(map[string]repeated)
 	}

@@ -37,7 +37,7 @@ func loginOptions() []Option {
 		{Name: "allowplaintext", Type: Switch, Default: "0",
 			Doc: "Offer PLAIN and LOGIN on connections without encryption too."},
 		{Name: "failedloginpause", Type: Duration, Default: "3s",
-			Doc: "Delay before the answer to a failed login."},
+			Doc: "Delay before the answer to a failed login. Each further one from the same address (the same /64 with IPv6) within a minute waits that much longer, up to ten times."},
 		{Name: "sasl_mech_list", Type: String,
 			Doc: "The mechanisms to offer, separated by blanks, of PLAIN, LOGIN, SCRAM-SHA-1 and SCRAM-SHA-256. Others are ignored. Default: all that are possible."},
 		{Name: "sasl_pwcheck_method", Type: String, Default: "auxprop",
