@@ -39,7 +39,7 @@ func loginOptions() []Option {
 		{Name: "failedloginpause", Type: Duration, Default: "3s",
 			Doc: "Delay before the answer to a failed login. Each further one from the same address (the same /64 with IPv6) within a minute waits that much longer, up to ten times."},
 		{Name: "sasl_mech_list", Type: String,
-			Doc: "The mechanisms to offer, separated by blanks, of PLAIN, LOGIN, SCRAM-SHA-1 and SCRAM-SHA-256. Others are ignored. Default: all that are possible."},
+			Doc: "The mechanisms to offer, separated by blanks, of PLAIN, LOGIN, SCRAM-SHA-1, SCRAM-SHA-256 and EXTERNAL (the certificate of the client). Others are ignored. Default: all that are possible."},
 		{Name: "sasl_pwcheck_method", Type: String, Default: "auxprop",
 			Doc: "Where PLAIN and LOGIN check passwords, in order: auxprop uses backup_credentials_path, saslauthd asks saslauthd(8)."},
 		{Name: "sasl_saslauthd_path", Type: String, Default: "/run/saslauthd/mux",
