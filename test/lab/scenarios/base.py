@@ -23,7 +23,8 @@ class Scenario:
 def scenario(name, stores=("dir", "minio"), usual=None, src=None, conf=None, tls=False, lapse=False, **server):
     """Registers a scenario. src, conf: imapd.conf options of the source and of the backup
     host; server: more arguments of target.backup_server. lapse: pass_days can be used.
-    usual: the only store that CI takes, of a scenario that hardly depends on the store."""
+    usual: the only store that CI takes, of a scenario that hardly depends on the store; "none" if it
+    takes too long."""
     def register(fn):
         SCENARIOS[name] = Scenario(fn, name, stores, (usual,) if usual else stores, src or {}, conf or {}, tls, lapse, server)
         return fn
