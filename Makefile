@@ -58,9 +58,13 @@ SECONDS ?= 3600
 soak-compact: deps minio
 	E2E_ALL=1 E2E_COMPACT_KILLS=$(KILLS) E2E_COMPACT_SECONDS=$(SECONDS) $(GO) test -count=1 -timeout 0 -v -run '^TestScenarios$$/.*/^compact' ./test/e2e
 
-# hostile clients in full numbers, and how much longer a backup takes beside them
-attack:
+# hostile clients in full numbers, how much longer a backup takes beside them, and DAY seconds of them beside
+# eight mail servers; as root
+DAY ?= 3600
+
+attack: deps
 	ATTACK=1 $(GO) test -count=1 -timeout 0 -v ./test/attack
+	DAY=$(DAY) E2E_ALL=1 $(GO) test -count=1 -timeout 0 -v -run '^TestScenarios$$/dir/^day$$' ./test/e2e
 
 # each fuzz target in turn; FUZZ chooses some of them, such as FUZZ=history
 TIME ?= 30s

@@ -145,7 +145,7 @@ func report(t *testing.T, file string, said []byte, runErr error) {
 		logs(t, filepath.Dir(file))
 		return
 	}
-	t.Logf("%.1f s", results[0].Seconds)
+	t.Logf("%.1f s\n%s", results[0].Seconds, said)
 }
 
 // logs prints the logs of backupd and master after a failed scenario.
