@@ -42,7 +42,7 @@ func (s *Store) makeDir(c *call, dir string) error {
 			return err
 		}
 	}
-	err := c.do("mkdir", dir, func() error { return os.Mkdir(dir, 0o700) })
+	err := s.mkdir(c, dir)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}

@@ -92,6 +92,7 @@ type Store struct {
 	callTimeout time.Duration
 	log         *slog.Logger
 	readOnly    bool
+	owner       owner
 	clock       string // path of a file; "" if the root is read-only: no store time, no puts
 	lock        *lock
 	calls       chan struct{} // a token for each running call
@@ -157,6 +158,8 @@ func (s *Store) open(c *call) error {
 		err = s.makeRoot(c)
 	case err == nil && !info.IsDir():
 		err = unix.ENOTDIR
+	case err == nil:
+		s.owner = ownerOf(info, os.Geteuid())
 	}
 	if err != nil {
 		return outcome(err)
@@ -176,7 +179,16 @@ func (s *Store) open(c *call) error {
 
 // makeRoot makes the root durably. If it cannot be synced, it is removed while still empty.
 func (s *Store) makeRoot(c *call) error {
-	err := c.do("mkdir", s.root, func() error { return os.Mkdir(s.root, 0o700) })
+	err := c.do("stat", filepath.Dir(s.root), func() error {
+		parent, err := os.Stat(filepath.Dir(s.root))
+		if err == nil {
+			s.owner = ownerOf(parent, os.Geteuid())
+		}
+		return err
+	})
+	if err == nil {
+		err = s.mkdir(c, s.root)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s", objstore.ErrNoBucket, filepath.Dir(s.root))
@@ -193,14 +205,14 @@ func (s *Store) makeRoot(c *call) error {
 
 func (s *Store) openHidden(c *call) error {
 	dir := s.path(hidden)
-	if err := c.do("mkdir", dir, func() error { return os.Mkdir(dir, 0o700) }); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.mkdir(c, dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	lockFile, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	lockFile, err := s.openOrCreate(c, filepath.Join(dir, "lock"))
 	if err != nil {
 		return err
 	}
-	clock, err := os.OpenFile(filepath.Join(dir, "clock"), os.O_RDWR|os.O_CREATE, 0o600)
+	clock, err := s.openOrCreate(c, filepath.Join(dir, "clock"))
 	if err == nil {
 		err = clock.Close()
 	}

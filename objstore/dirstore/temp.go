@@ -1,6 +1,7 @@
 package dirstore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +20,13 @@ func (s *Store) createTemp(c *call) (temp *os.File, err error) {
 	if absent(err) {
 		err = s.missing(c)
 	}
-	return temp, err
+	if err != nil {
+		return nil, err
+	}
+	if err := s.give(c, temp); err != nil {
+		return nil, errors.Join(err, s.closeTemp(c, temp, true))
+	}
+	return temp, nil
 }
 
 // closeTemp closes the file and removes its first name. A failure is not an error of the
