@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -185,7 +186,7 @@ func (c *command) eachOf(backups iter.Seq2[*repository.Found, error], fn func(*r
 
 // report prints the failures among the results of backups.
 func (c *command) report(results iter.Seq[error]) error {
-	failed := false
+	failed, unasked := false, []error(nil)
 	for err := range results {
 		if err == nil {
 			continue
@@ -194,21 +195,36 @@ func (c *command) report(results iter.Seq[error]) error {
 			return c.ctx.Err()
 		}
 		failed = true
-		if !errors.Is(err, cli.ErrReported) {
+		switch u := (repository.UnaskedError{}); {
+		case c.many() && errors.As(err, &u) && err.Error() == u.Error():
+			unasked = append(unasked, err) // of a partition, not of a backup
+		case !errors.Is(err, cli.ErrReported):
 			cli.Fprintf(c.err, "ctl_backups: %v\n", err)
 		}
 		if c.stop {
 			break
 		}
 	}
-	if c.many() {
-		for _, err := range c.bucket.LeftOut() {
-			cli.Fprintf(c.err, "ctl_backups: left out: %v\n", err)
-			failed = true
-		}
-	}
-	if failed {
+	if c.leftOut(unasked) || failed {
 		return cli.ErrReported
 	}
 	return nil
+}
+
+// leftOut prints the partitions that could not be read, each once: those that the bucket knows, and those
+// whose listing has failed.
+func (c *command) leftOut(unasked []error) (any bool) {
+	if !c.many() {
+		return false
+	}
+	left := c.bucket.LeftOut()
+	for _, u := range unasked {
+		if !slices.ContainsFunc(left, func(err error) bool { return err.Error() == u.Error() }) {
+			left = append(left, u)
+		}
+	}
+	for _, err := range left {
+		cli.Fprintf(c.err, "ctl_backups: left out: %v\n", err)
+	}
+	return len(left) > 0
 }
