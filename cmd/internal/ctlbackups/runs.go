@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -209,6 +210,9 @@ func (c *command) writing(ctx context.Context, p repository.Config, fn func(objs
 	if dir == "" || c.open != nil {
 		return fn(p.Store)
 	}
+	if !mayRecord(dir) {
+		return errors.New("root would leave files that other users cannot replace")
+	}
 	l, err := objstore.ParseLocation(p.Location)
 	if err != nil {
 		return err
@@ -218,6 +222,15 @@ func (c *command) writing(ctx context.Context, p repository.Config, fn func(objs
 		return err
 	}
 	return errors.Join(fn(out.Store), closer.Close())
+}
+
+// mayRecord reports whether this user may leave an object in the directory of a partition.
+func mayRecord(dir string) bool {
+	if os.Geteuid() != 0 {
+		return true
+	}
+	info, err := os.Stat(dir)
+	return err == nil && ownerOf(info) == 0
 }
 
 // directoryOf returns the directory of a partition; "" = it is a bucket.
