@@ -140,17 +140,25 @@ func (v *victim) start(files int) {
 // backUp pushes generated mail of a user, and returns how long that took.
 func (v *victim) backUp(user string, messages int) time.Duration {
 	v.t.Helper()
-	took, err := v.push(user, messages)
+	return v.backUpOf(user, fmt.Sprintf("gen:%d:5k", messages), messages)
+}
+
+// backUpOf is backUp with a source of backup_replay, which has so many messages.
+func (v *victim) backUpOf(user, source string, messages int) time.Duration {
+	v.t.Helper()
+	took, err := v.push(user, source, messages)
 	if err != nil {
 		v.t.Fatalf("the backup of %s failed: %v", user, err)
 	}
 	return took
 }
 
-func (v *victim) push(user string, messages int) (time.Duration, error) {
+func (v *victim) push(user, source string, messages int) (time.Duration, error) {
 	var said bytes.Buffer
+	late := time.AfterFunc(5*patience, func() { v.t.Errorf("the backup of %s does not end", user) })
+	defer late.Stop()
 	cmd := v.command("backup_replay", "--server", fmt.Sprintf("127.0.0.1:%d", v.port), "--auth", "repl", "--password-file", v.path("password"),
-		"--json", "--user", user, fmt.Sprintf("gen:%d:5k", messages))
+		"--json", "--user", user, source)
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
@@ -169,6 +177,16 @@ func (v *victim) push(user string, messages int) (time.Duration, error) {
 		return 0, fmt.Errorf("unexpected answer: %s", out)
 	}
 	return time.Duration(result.Rounds[0].Seconds * float64(time.Second)), nil
+}
+
+// descriptors returns how many descriptors backupd has.
+func (v *victim) descriptors() int {
+	v.t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", v.cmd.Process.Pid))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return len(all)
 }
 
 // memory returns the peak of backupd's memory, in bytes.
