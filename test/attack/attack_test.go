@@ -5,6 +5,7 @@ package attack
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +71,7 @@ func newVictim(t *testing.T, files int, lines ...string) *victim {
 			t.Fatal(err)
 		}
 	}
-	passwd := v.command("ctl_backups", "-C", v.path("imapd.conf"), "passwd", "repl")
+	passwd := v.command(t.Context(), "ctl_backups", "-C", v.path("imapd.conf"), "passwd", "repl")
 	passwd.Stdin = strings.NewReader("secret")
 	if out, err := passwd.CombinedOutput(); err != nil {
 		t.Fatalf("passwd: %v\n%s", err, out)
@@ -96,8 +97,8 @@ func own(path string) error {
 }
 
 // command prepares one of our programs, as the user of the service.
-func (v *victim) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(v.t.Context(), filepath.Join(os.Getenv(binEnv), name), args...)
+func (v *victim) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(os.Getenv(binEnv), name), args...)
 	cmd.Dir, cmd.SysProcAttr = v.dir, &syscall.SysProcAttr{}
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
@@ -117,7 +118,7 @@ func (v *victim) start(files int) {
 	if err := errors.Join(err, l.Close()); err != nil {
 		v.t.Fatal(err)
 	}
-	v.cmd = v.command("backupd", "-C", v.path("imapd.conf"), "-T", "0")
+	v.cmd = v.command(v.t.Context(), "backupd", "-C", v.path("imapd.conf"), "-T", "0")
 	v.cmd.Args = append([]string{"sh", "-c", `ulimit -n "$0" && LISTEN_PID=$$ exec "$@"`, strconv.Itoa(files), v.cmd.Path}, v.cmd.Args[1:]...)
 	v.cmd.Path = "/bin/sh"
 	v.cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "HOME="+v.dir)
@@ -155,9 +156,9 @@ func (v *victim) backUpOf(user, source string, messages int) time.Duration {
 
 func (v *victim) push(user, source string, messages int) (time.Duration, error) {
 	var said bytes.Buffer
-	late := time.AfterFunc(5*patience, func() { v.t.Errorf("the backup of %s does not end", user) })
-	defer late.Stop()
-	cmd := v.command("backup_replay", "--server", fmt.Sprintf("127.0.0.1:%d", v.port), "--auth", "repl", "--password-file", v.path("password"),
+	ctx, stop := context.WithTimeout(v.t.Context(), 5*patience)
+	defer stop()
+	cmd := v.command(ctx, "backup_replay", "--server", fmt.Sprintf("127.0.0.1:%d", v.port), "--auth", "repl", "--password-file", v.path("password"),
 		"--json", "--user", user, source)
 	cmd.Stderr = &said
 	out, err := cmd.Output()
