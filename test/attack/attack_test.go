@@ -163,7 +163,7 @@ func (v *victim) push(user, source string, messages int) (time.Duration, error) 
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		return 0, fmt.Errorf("%w: %s", err, said.String())
+		return 0, fmt.Errorf("%w: %s%s", err, out, said.String())
 	}
 	var result struct {
 		Rounds []struct {
