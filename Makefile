@@ -62,7 +62,7 @@ soak-compact: deps minio
 # eight mail servers; as root
 DAY ?= 3600
 
-attack: deps
+attack: deps minio
 	ATTACK=1 $(GO) test -count=1 -timeout 0 -v ./test/attack
 	DAY=$(DAY) E2E_ALL=1 $(GO) test -count=1 -timeout 0 -v -run '^TestScenarios$$/dir/^day$$' ./test/e2e
 

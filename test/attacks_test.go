@@ -89,7 +89,7 @@ func attackTests(t *testing.T) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := regexp.MustCompile(`(?m)^attack:\n\tATTACK=1 .* \./test/attack$`)
+	run := regexp.MustCompile(`(?m)^attack:.*\n\tATTACK=1 .* \./test/attack$`)
 	if !run.Match(makefile) {
 		t.Fatal("make attack does not run ./test/attack")
 	}
