@@ -60,7 +60,9 @@ class Logins:
 
     def expect(self, who, mechanism, account):
         """The log has at least one login of this kind, and none of another kind, since the last call."""
-        user, lines = ACCOUNTS[account][0], self.lines()[self.mark:]
+        step, user = "-".join((self.layer, who, mechanism, account)), ACCOUNTS[account][0]
+        host.wait_for(lambda: len(self.lines()) > self.mark, 20, "a line about the login: " + step)
+        lines = self.lines()[self.mark:]
         self.mark += len(lines)
         if account == "right":
             protection = "" if self.layer == "clear" else r"\+TLS"
@@ -68,7 +70,7 @@ class Logins:
         else:
             want = r"badlogin: .* %s \[.*user %s\]" % (mechanism, user)
         bad = [line for line in lines if not re.search(want, line)]
-        self.x.expect("-".join((self.layer, who, mechanism, account)), lines and not bad, "the log has %s" % (bad or "no login"))
+        self.x.expect(step, not bad, "the log has %s" % bad)
 
     def synctest(self, mechanism, account):
         user, password = ACCOUNTS[account]
