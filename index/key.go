@@ -41,6 +41,7 @@ const (
 	prefixServer     = 'T'
 	prefixContact    = 't'
 	prefixRefusal    = 'f'
+	prefixSent       = 'S'
 )
 
 // RepositoryKey holds the id of a partition's repository.
@@ -158,6 +159,12 @@ func AskedKey(b uint64, uniqueid string) Key {
 // OwedKey exists if a change to the backup with this path was refused, and only a
 // comparison of the whole user delivers it again.
 func OwedKey(path string) Key { return Key(string(rune(prefixOwed)) + path) }
+
+// SentKey exists if this login has sent the bytes of a message recently.
+func SentKey(login string, g cyrus.GUID) Key {
+	k := make(Key, 0, 2+len(login)+len(g))
+	return append(append(append(append(k, prefixSent), login...), 0), g[:]...)
+}
 
 // UniqueIDPrefix is the prefix of the keys for the backups that contain a mailbox.
 func UniqueIDPrefix(uniqueid string) Key {

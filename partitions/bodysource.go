@@ -25,6 +25,9 @@ func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	if m := w.stage.msgs[g]; m != nil && m.part != part {
 		return w.restage(ctx, m)
 	}
+	if may, err := w.stage.mayCopy(g); !may || err != nil {
+		return nil, err
+	}
 	m, err := w.stage.fromOthers(ctx, part, g)
 	if errors.Is(err, errBodyLost) {
 		return &Message{exists: true, Missing: true, Lost: true}, nil

@@ -30,6 +30,7 @@ type Stage struct {
 	several bool                  // the client works on several backups
 	failed  error                 // why a message of this unit of work could not be stored
 	relied  map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
+	fence   *fence                // nil: the connection may refer to every message of a partition
 }
 
 // stagedMessage is stored in body, or in packs of part.
@@ -95,10 +96,14 @@ func (g *Stage) Drop() {
 	g.tidy()
 	g.packed, g.failed = nil, nil
 	g.asked.forget()
+	if err := g.keepSent(1); err != nil {
+		g.set.log.Debug("what a login with a scope has sent is not remembered: it has to send it again", "err", err)
+	}
 }
 
 // forget removes a message and releases its memory.
 func (g *Stage) forget(m *stagedMessage) {
+	g.noteSent(m.guid)
 	if m.inMem {
 		g.inline -= m.size
 		g.inMem--
@@ -259,6 +264,9 @@ func (g *Stage) add(m *stagedMessage) {
 // adds those of several pieces to the index itself. A message that could not be stored is
 // forgotten too, and the client is asked for it again.
 func (g *Stage) settle() error {
+	if err := g.keepSent(sentAtOnce); err != nil {
+		return err
+	}
 	n := 0
 	for n < len(g.packed) && g.packed[n].isPut() {
 		n++

@@ -18,6 +18,8 @@ type finder struct {
 	st   *State // the backup; nil while it does not exist
 	part *Partition
 	dead *history.Condemned // packs of part that nothing new may refer to
+	from *State             // the backup that the mailbox comes from; nil = none
+	open bool               // the fence does not matter
 }
 
 // Message is a message that a record can refer to.
@@ -88,11 +90,15 @@ func (f *finder) findStored(guids []cyrus.GUID, found []Message) error {
 	if f.part.private() {
 		return nil
 	}
+	outside, err := f.outside(guids, order, found)
+	if err != nil {
+		return err
+	}
 	return f.t.InParallel(len(order), func(from, to int) error {
 		packs := f.packs()
 		for _, i := range order[from:to] {
 			m := &found[i]
-			if m.exists && !m.Missing || m.known && m.ours.Private {
+			if m.exists && !m.Missing || m.known && m.ours.Private || outside[i] {
 				continue
 			}
 			if err := f.inPacks(packs, guids[i], m); err != nil {

@@ -45,7 +45,11 @@ func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GU
 		if held, err := g.holds(s, guid, size); err != nil {
 			return err
 		} else if held {
-			return verifyOnly(guid, body)
+			if err := verifyOnly(guid, body); err != nil {
+				return err
+			}
+			g.noteSent(guid)
+			return nil
 		}
 	}
 	if whole {
@@ -91,6 +95,9 @@ func (g *Stage) Lacking(ctx context.Context, last *Backup, alone bool, guids []c
 	}
 	s, err := g.scope(ctx, last, alone)
 	if err != nil {
+		return nil, err
+	}
+	if err := g.keepSent(1); err != nil {
 		return nil, err
 	}
 	memory := int64(min(len(guids), lookupsAtOnce)) * lookupMemory
@@ -158,11 +165,13 @@ func (g *Stage) finder(t *index.Txn, s scope) *finder {
 }
 
 // holds reports whether the message need not be stored again, because it is in the partition or
-// in the backup that was opened last.
+// in the backup that was opened last. The fence does not matter, because the bytes arrive.
 func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
 	var held bool
 	err := g.set.index.View(func(t *index.Txn) error {
-		m, err := g.finder(t, s).find(guid)
+		f := g.finder(t, s)
+		f.open = true
+		m, err := f.find(guid)
 		held = m.exists && m.Size == size && !m.Missing
 		return err
 	})

@@ -67,6 +67,9 @@ func (w *Writer) View(ctx context.Context, fn func(*State) error) (err error) {
 	if w.dead, err = w.b.part.Condemned(ctx); err != nil {
 		return err
 	}
+	if err := w.stage.keepSent(1); err != nil {
+		return err
+	}
 	w.checkPacks()
 	return w.b.View(fn)
 }
@@ -118,7 +121,7 @@ func (w *Writer) Adds(g cyrus.GUID) bool {
 // FindAll looks up messages in the stage, the backup, and the partition: found[i] is the
 // message guids[i]. It reuses the memory of found. It is called inside View.
 func (w *Writer) FindAll(st *State, guids []cyrus.GUID, found []Message) error {
-	f := finder{g: w.stage, t: st.t, st: st, part: w.b.part, dead: w.dead}
+	f := finder{g: w.stage, t: st.t, st: st, part: w.b.part, dead: w.dead, from: w.fromState(st.t)}
 	return f.findAll(guids, found)
 }
 

@@ -261,7 +261,7 @@ func (c *conn) open(ctx context.Context) (Session, error) {
 		return c.session, nil
 	}
 	s, err := c.srv.opt.Backend.NewSession(ctx, Peer{
-		ID: c.id, Service: c.opt.Service, Addr: c.opt.Addr, User: c.user,
+		ID: c.id, Service: c.opt.Service, Addr: c.opt.Addr, User: c.user, Unix: c.opt.Unix,
 	})
 	if err != nil {
 		return nil, &sessionError{fmt.Errorf("open session: %w", err)}

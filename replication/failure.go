@@ -139,6 +139,9 @@ func (c *conn) wireError(err error) error {
 
 // answerSession answers a request that the Session could not execute.
 func (c *conn) answerSession(ctx context.Context, what string, policy failurePolicy, err error) error {
+	if errors.Is(err, cyrus.ErrOutside) {
+		return c.outside(ctx, what, policy, err)
+	}
 	unavailable := errors.Is(err, cyrus.ErrUnavailable)
 	if unavailable || errors.Is(err, cyrus.ErrLocked) {
 		return c.putOff(ctx, what, policy, unavailable, err)
@@ -190,6 +193,21 @@ func (c *conn) putOff(ctx context.Context, what string, policy failurePolicy, un
 	return c.hangUp(what, err)
 }
 
+// outside answers a request about a backup that the login may not touch, which the Session has logged.
+// The answers are those for an unavailable backup, but for annotations: a client that gets anything but
+// OK repeats them for ever, and its other users wait behind them.
+func (c *conn) outside(ctx context.Context, what string, policy failurePolicy, err error) error {
+	switch {
+	case policy == neverRefused:
+		c.log().Debug("command ignored", "command", what, "subject", c.subject, "err", err)
+		return c.reply("OK Success")
+	case policy == droppable && !c.within:
+		c.log().Debug("command refused", "command", what, "subject", c.subject, "err", err)
+		return c.reply("NO IMAP_MAILBOX_NONEXISTENT No Such Mailbox")
+	}
+	return c.putOff(ctx, what, policy, true, err)
+}
+
 // unknownError is Cyrus's answer for an error without a token. The client ignores the text
 // after NO.
 func unknownError(what, subject string) string {
@@ -214,8 +232,8 @@ func (c *conn) refuse(ctx context.Context, what, line string) error {
 
 // pause waits if the same thing was refused recently.
 func (c *conn) pause(ctx context.Context, what string) {
-	key := c.subject
-	if key == "" {
+	key := c.user + " " + c.subject // a client slows down nobody else
+	if c.subject == "" {
 		key = c.opt.Addr + " " + what
 	}
 	if d := c.srv.slow.refused(key); d > 0 {

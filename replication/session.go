@@ -20,6 +20,7 @@ type Peer struct {
 	Service string // name in cyrus.conf
 	Addr    string // "name [ip]", "[ip]" or "[unix socket]"
 	User    string // authenticated user
+	Unix    bool   // through a UNIX socket, without a login
 	Client  string // known facts about the client's software; may be empty
 }
 

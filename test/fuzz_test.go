@@ -34,6 +34,7 @@ var parsers = map[string]string{
 	"internal/restore/jsonl":                     "FuzzRead",
 	"internal/restore/filename":                  "FuzzPath",
 	"internal/ristretto/z":                       "none: a copy of a library; nothing calls its parsers",
+	"internal/scopes":                            "FuzzRead",
 	"internal/syslog":                            "none: a word of a list",
 	"internal/timespec":                          "FuzzParse",
 	"internal/tlsconf":                           "none: words of a list; certificates, by crypto/tls",

@@ -17,6 +17,9 @@ var (
 	ErrUnavailable = errors.New("backup unavailable")
 	// ErrAskUser: the client must compare the whole user, by GET USER.
 	ErrAskUser = errors.New("a comparison of the whole user is required")
+	// ErrOutside: the login may not touch the backup (option backup_scopes). The client is answered so that
+	// it continues with other users.
+	ErrOutside = errors.New("outside the scope of this login")
 	// ErrClose: the session cannot continue with a correct answer. The connection is closed
 	// without an answer, which loses nothing at the client (client-behaviour.md 3).
 	ErrClose = errors.New("closing the connection")

@@ -13,7 +13,7 @@ func (x *Session) noteContact(err error) {
 	if !x.isServer() {
 		return
 	}
-	if err == nil || ofClient(err) || errors.Is(err, context.Canceled) {
+	if err == nil || ofClient(err) || errors.Is(err, errLimited) || errors.Is(err, context.Canceled) {
 		x.set.Contact(x.who.Client)
 		return
 	}

@@ -70,6 +70,7 @@ func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(str
 	defer x.enter()(&err)
 	out = toClient(out)
 	ctx = x.set.Brief(ctx)
+	names = x.within(names)
 	wanted := map[repository.Name]bool{}
 	for _, n := range names {
 		wanted[x.set.NameOf(n)] = true
@@ -108,6 +109,9 @@ func (x *Session) GetUniqueIDs(ctx context.Context, ids []string, out func(strin
 			return err
 		}
 		for _, n := range names {
+			if !x.may(n) {
+				continue // for this login it does not exist
+			}
 			b, h, err := x.open(x.set.Brief(ctx), n)
 			if err != nil {
 				return err

@@ -63,7 +63,7 @@ func (x *Session) judge(err error) error {
 		}
 		return nil
 	}
-	if x.importing || ofClient(err) || errors.Is(err, context.Canceled) {
+	if x.importing || ofClient(err) || errors.Is(err, errLimited) || errors.Is(err, context.Canceled) {
 		return err // an import tool reports its errors itself
 	}
 	unavailable, ok := x.set.Unavailable(err, x.last)
@@ -79,7 +79,7 @@ func ofClient(err error) bool {
 	if sent := (*clientError)(nil); errors.As(err, &sent) {
 		return true
 	}
-	for _, e := range []error{cyrus.ErrAskUser, cyrus.ErrNonexistent, cyrus.ErrMoved, cyrus.ErrSyncChanged, cyrus.ErrBadParameters, cyrus.ErrProtocol, dlist.ErrField} {
+	for _, e := range []error{cyrus.ErrOutside, cyrus.ErrAskUser, cyrus.ErrNonexistent, cyrus.ErrMoved, cyrus.ErrSyncChanged, cyrus.ErrBadParameters, cyrus.ErrProtocol, dlist.ErrField} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -19,5 +19,5 @@ func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size i
 	defer x.end(&err)
 	x.body.r = body
 	defer func() { x.body.r = nil }()
-	return x.stage.Add(x.set.Brief(ctx), x.last, len(x.held) <= 1, guid, size, &x.body)
+	return x.stage.Add(x.set.Brief(ctx), x.lastWithin(), len(x.held) <= 1, guid, size, &x.body)
 }

@@ -181,7 +181,7 @@ func (x *Session) endStaleCopies(ctx context.Context, b *partitions.Backup, uniq
 		return
 	}
 	for _, n := range names {
-		if n == b.Name() {
+		if n == b.Name() || !x.may(n) {
 			continue
 		}
 		other := x.set.Backup(n)

@@ -17,6 +17,8 @@ import (
 type Who struct {
 	Connection string // unique within this process
 	Client     string // address and authenticated user
+	Login      string // the authenticated user
+	Scope      *Scope // nil = everything
 }
 
 // Session is the work of one connection: the messages that it has sent and nothing refers to
@@ -26,6 +28,9 @@ type Session struct {
 	set *partitions.Set
 	who partitions.Author
 	log *slog.Logger
+
+	scope  *Scope // nil: everything
+	fenced bool   // the scope was not everything when the session began
 
 	force     bool
 	importing bool               // replays the log of another backup server: see NewImport
@@ -63,6 +68,9 @@ func New(s *partitions.Set, w Who) *Session {
 		set: s, who: partitions.Author{Connection: w.Connection, Client: w.Client}, log: s.Options().Logger.With("conn", cyrus.ShortSessionID(w.Connection)),
 		held: map[*partitions.Backup]*heldBackup{}, taken: map[*partitions.Lease]bool{}, stage: s.NewStage(),
 	}
+	if x.scope = w.Scope; x.scope != nil && !x.scope.All() {
+		x.fenced, x.stage = true, s.NewFencedStage(w.Login)
+	}
 	x.since.Store(x.clock().UnixNano())
 	return x
 }
@@ -97,9 +105,13 @@ func (x *Session) lostOne(l *partitions.Lease) bool {
 // sessions that wait for each other must not do so for long.
 const secondLock = 10 * time.Second
 
-// open takes the backup's lease and updates the backup from the bucket, once per unit of work.
+// open takes the backup's lease and updates the backup from the bucket, once per unit of work. All
+// work on a backup begins here, so this is also where the scope of the login is enforced.
 // It returns without the commit mutex. It also opens a backup that no partition holds yet.
 func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Backup, *heldBackup, error) {
+	if err := x.allow(n); err != nil {
+		return nil, nil, err
+	}
 	b := x.set.Backup(n)
 	x.trying = b
 	h := x.held[b]

@@ -25,6 +25,8 @@ type backups struct {
 
 	clients connections
 	logins  logins
+	// refusals are commands on backups outside the scope of their login.
+	refusals *refusals
 	// commands is the memory of commands of all services.
 	commands *replication.CommandMemory
 
@@ -40,7 +42,8 @@ type backups struct {
 
 // newService checks the whole configuration and opens nothing.
 func newService(env environment) (service, error) {
-	b := &backups{env: env, since: clock.Now(), commands: replication.NewCommandMemory(commandMemory(env.conf))}
+	b := &backups{env: env, since: clock.Now(), commands: replication.NewCommandMemory(commandMemory(env.conf)),
+		refusals: &refusals{log: env.log, now: clock.Now}}
 	p, err := b.newPolicy(env.conf)
 	if err != nil {
 		return nil, err
@@ -74,6 +77,7 @@ func (b *backups) Reload(ctx context.Context, conf *imapconf.File) error {
 		}
 		return master.ErrRecycle
 	}
+	b.keepOthers(p)
 	b.policy.Store(p)
 	return nil
 }

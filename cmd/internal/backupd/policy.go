@@ -4,9 +4,11 @@ import (
 	"io/fs"
 	"sync"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/master"
 	"github.com/cyrusbackup/backupd/internal/saslconf"
+	"github.com/cyrusbackup/backupd/internal/scopes"
 	"github.com/cyrusbackup/backupd/internal/tlsconf"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/sasl"
@@ -14,11 +16,12 @@ import (
 
 // policy is replaced by SIGHUP. It applies to new connections and new logins.
 type policy struct {
-	conf  *imapconf.File
-	auth  *sasl.Authenticator
-	tls   *tlsconf.Server
-	name  string      // of this host, in greetings
-	umask fs.FileMode // of telemetry files
+	conf   *imapconf.File
+	auth   *sasl.Authenticator
+	tls    *tlsconf.Server
+	name   string        // of this host, in greetings
+	umask  fs.FileMode   // of telemetry files
+	scopes *scopes.Table // nil: every login may touch every backup
 
 	mu     sync.Mutex
 	server *replication.Server // nil until the first connection
@@ -56,7 +59,35 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, others: map[origin]*policy{}}, nil
+	table, err := stores.Scopes(conf)
+	if err != nil {
+		return nil, err
+	}
+	return &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, scopes: table, others: map[origin]*policy{}}, nil
+}
+
+// keepOthers reads the policies of other services again. One with a mistake keeps its former policy.
+func (b *backups) keepOthers(newest *policy) {
+	own := b.policy.Load()
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	for o, was := range own.others {
+		p, err := b.load(o)
+		if err != nil {
+			b.env.log.Error("the settings of another service cannot be read: it keeps its former ones", "config", o.config, "service", o.service, "err", err)
+			p = was
+		}
+		newest.others[o] = p
+	}
+}
+
+// load reads the policy of a service.
+func (b *backups) load(o origin) (*policy, error) {
+	conf, err := imapconf.Load(o.config, o.service)
+	if err != nil {
+		return nil, err
+	}
+	return b.newPolicy(conf)
 }
 
 // policyOf returns the policy of a service with the imapd.conf that it was started with.
@@ -73,11 +104,7 @@ func (b *backups) policyOf(o origin) (*policy, error) {
 	if p := own.others[o]; p != nil {
 		return p, nil
 	}
-	conf, err := imapconf.Load(o.config, o.service)
-	if err != nil {
-		return nil, err
-	}
-	p, err := b.newPolicy(conf)
+	p, err := b.load(o)
 	if err != nil {
 		return nil, err
 	}

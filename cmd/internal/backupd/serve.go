@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/scopes"
 	"github.com/cyrusbackup/backupd/internal/version"
 	"github.com/cyrusbackup/backupd/partitions/session"
 	"github.com/cyrusbackup/backupd/replication"
@@ -92,7 +93,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		OnLogin: b.logins.note,
 		Events:  b.meter.Events(),
 		Logger:  b.env.log,
-		Backend: backend{b, ready},
+		Backend: backend{b, ready, func() *scopes.Table { return newest().scopes }},
 	}
 }
 
@@ -124,8 +125,9 @@ func offerCompress(word string) func(net.Addr) bool {
 
 // backend creates sessions after the index is open.
 type backend struct {
-	b     *backups
-	ready func(context.Context) error
+	b      *backups
+	ready  func(context.Context) error
+	scopes func() *scopes.Table // nil result: every login may touch every backup
 }
 
 // NewSession waits until this process has opened the index.
@@ -133,7 +135,10 @@ func (k backend) NewSession(ctx context.Context, peer replication.Peer) (replica
 	if err := k.ready(ctx); err != nil {
 		return nil, fmt.Errorf("wait for the index: %w: %w", cyrus.ErrClose, err)
 	}
-	return session.New(k.b.set, session.Who{Connection: peer.ID, Client: strings.TrimSpace(peer.User + " " + peer.Addr)}), nil
+	return session.New(k.b.set, session.Who{
+		Connection: peer.ID, Client: strings.TrimSpace(peer.User + " " + peer.Addr), Login: loginOf(peer),
+		Scope: scopeOf(k.scopes, loginOf(peer), peer.Addr, k.b.refusals),
+	}), nil
 }
 
 var _ replication.Session = (*session.Session)(nil)

@@ -55,6 +55,10 @@ func TestFaults(t *testing.T) {
 		"saslauthd":          {func(h *host) { h.set("sasl_pwcheck_method", "saslauthd"); h.set("sasl_saslauthd_path", h.path("mux")) }, want{Error, "login", "mux", "cannot be reached", "saslauthd"}},
 		"password method":    {set("sasl_pwcheck_method", "pam"), want{Error, "login", "imapd.conf:10", `"pam"`, "auxprop"}},
 		"mechanism":          {set("sasl_mech_list", "GSSAPI"), want{Warning, "login", "imapd.conf:10", "GSSAPI", "SCRAM-SHA-256"}},
+		"no scopes":          {set("backup_scopes", "/no/scopes"), want{Error, "login", "imapd.conf:10", "/no/scopes", "correct /no/scopes"}},
+		"mistake in scopes":  {scopesFile("repl\n"), want{Error, "login", "imapd.conf:10", "scopes:1: login repl has no users", "correct "}},
+		"no scope":           {scopesFile("cyrus * %SHARED\n"), want{Warning, "login", "scopes", "login repl has no line", "repl * %SHARED"}},
+		"unknown login":      {scopesFile("repl *\nmail2 anne\n"), want{Warning, "login", "scopes", "mail2 has a line and is not in admins", "admins: repl mail2"}},
 		"layer":              {set("sasl_minimum_layer", "1000"), want{Error, "login", "", "no mechanism", "SCRAM"}},
 		"no TLS":             {func(h *host) { h.unset("tls_server_cert"); h.unset("tls_server_key") }, want{Warning, "tls", "imapd.conf", "clear text", "tls_server_cert"}},
 		"TLS not required":   {set("tls_required", "no"), want{Warning, "tls", "imapd.conf:5", "not required", "tls_required: yes"}},
@@ -238,5 +242,13 @@ func TestUnits(t *testing.T) {
 	h.prepare()
 	if bad := h.run(); len(bad) > 0 {
 		t.Errorf("%s", table(bad))
+	}
+}
+
+// scopesFile sets backup_scopes to a file with these lines.
+func scopesFile(lines string) func(*host) {
+	return func(h *host) {
+		h.write("scopes", lines, 0o644)
+		h.set("backup_scopes", h.path("scopes"))
 	}
 }

@@ -38,6 +38,7 @@ func (c *checkup) login() {
 	if saslauthd {
 		c.saslauthd()
 	}
+	c.scopes(admins)
 	if a, err := sasl.New(opt); err != nil {
 		c.fail(c.Config, "correct the sasl_ options: see backup-imapd.conf(5)", "%v", err)
 	} else if len(a.Mechanisms(sasl.Layer{TLS: true, SSF: 256})) == 0 && c.sound(n) {

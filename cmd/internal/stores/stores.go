@@ -15,6 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/scopes"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/awsstore"
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
@@ -200,4 +201,13 @@ func AdminForm(conf *imapconf.File) cyrus.AdminForm {
 		DefaultDomain:    conf.String("defaultdomain"),
 		VirtDomains:      conf.Word("virtdomains") != "off",
 	}
+}
+
+// Scopes reads the file of backup_scopes; nil = the option is not set.
+func Scopes(conf *imapconf.File) (*scopes.Table, error) {
+	path := conf.String("backup_scopes")
+	if path == "" {
+		return nil, nil
+	}
+	return scopes.Load(path, AdminForm(conf))
 }

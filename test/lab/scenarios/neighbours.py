@@ -1,9 +1,11 @@
 """One backup is unavailable: the users after it must not notice."""
 import json
+import os
 import shutil
+import signal
 import time
 
-from cyruslab import compare, host, target
+from cyruslab import compare, host, instance, target
 
 from .base import scenario
 from .material import msg
@@ -87,3 +89,51 @@ def neighbours(x):
     x.stop_rolling("3-rolling", h)
     # The quota and the removed folder were refused, and sent again when the user was compared.
     x.sync("5-after", "-u", "anne", "bert", quiet=True)
+
+
+@scenario("scopes", stores=("dir",), src={"delete_mode": "immediate"})
+def scopes(x):
+    "a user is outside the scope of the login: the others are backed up in -u, -A and rolling mode"
+    x.user("anne", "bert")
+    for u in ("anne", "bert"):
+        x.imap(u).append("INBOX", [(msg("first of " + u), [], None)])
+    for f in ("Gone", "Kept"):
+        x.imap("anne").cmd("CREATE " + f)
+    x.imap().cmd("SETQUOTA user/anne (STORAGE 100000)")
+    path = x.backup["base"] + "/scopes"
+    host.write(path, "%s bert\n" % instance.REPL)
+    instance.stop_master(x.backup)
+    x.start_backup(conf={"backup_scopes": path})
+
+    r = x.run("1-users", "-u", "anne", "bert")
+    x.expect("1-users", r["rc"] == 1, "sync_client ended with %s, wanted 1" % r["rc"])
+    expect_mail(x, "1-users", "bert", 1)
+    x.imap("bert").append("INBOX", [(msg("second"), [], None)])
+    x.run("2-all", "-A")
+    expect_mail(x, "2-all", "bert", 2)
+
+    x.imap("anne").cmd("DELETE Gone")
+    x.imap("anne").cmd("SUBSCRIBE Kept")
+    log = x.lab.path("src", "conf", "sync", "backup", "log")
+    h = x.start("3-rolling", "-R")
+    time.sleep(0.6)
+    for n, event in enumerate(EVENTS):
+        host.write(log, event + "\n")
+        x.imap("bert").append("INBOX", [(msg("with " + event.split()[0]), [], None)])
+        expect_mail(x, "3-rolling", "bert", 3 + n)
+    connections = len([c for c in x.sent("3-rolling", b"AUTHENTICATE")])
+    x.expect("3-rolling", h.proc.poll() is None and connections == 1,
+             "the client ended, or connected %d times" % connections)
+    there = os.path.isdir(x.backup["base"] + "/store/backups/user/anne")
+    x.expect("3-rolling", not there, "the user outside the scope has a backup")
+    said = [l for p, l in x.logged() if "-backup/" in l and "a backup is outside the scope" in l]
+    x.expect("3-rolling", len(said) == 1 and "backup=user/anne" in said[0],
+             "logged at err, once an hour: %s" % [l.split(" conn=")[-1][:60] for l in said])
+
+    host.write(path, "%s bert anne\n" % instance.REPL)
+    for pid in target.processes(x.backup):
+        os.kill(pid, signal.SIGHUP)
+    expect_mail(x, "4-within", "anne", 1)
+    time.sleep(1)
+    x.stop_rolling("3-rolling", h)
+    x.sync("5-after", "-u", "anne", "bert")
