@@ -42,9 +42,9 @@
 //	T <client>                            a mail server's last contact and refusal (JSON)
 //	t <path> /                            the last contact of a mail server with a backup (JSON)
 //	f <path> /                            a refusal since which no mail server has reached the backup (JSON)
-//	S <login> 0 <guid>                    this login has sent the message in the last seven days (empty)
+//	S <period> <login> 0 <guid>           this login has sent the message in this period, a number of weeks (empty)
 //
 // <object> is the hash of a pack, or the SHA-256 of another object's key. The keys L and l
 // cannot be derived from the bucket, so they are kept when the cached contents of a
-// partition's packs are dropped. Nor can the keys S, which only save uploads. So are the numbers of packs, which are never reused.
+// partition's packs are dropped. The keys S, which only save uploads, cannot either; they are removed after two weeks. So are the numbers of packs, which are never reused.
 package index

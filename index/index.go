@@ -249,6 +249,26 @@ func (x *Index) DropLosses(partition string) error {
 	return x.dropPrefix(LostKey(partition, nil))
 }
 
+// DropSent removes the keys SentKey of the periods before one.
+func (x *Index) DropSent(before uint32) error {
+	for {
+		var first Key
+		err := x.View(func(t *Txn) error {
+			for k, err := range t.Keys(Key{prefixSent}, nil, 1) {
+				first = k
+				return err
+			}
+			return nil
+		})
+		if err != nil || first == nil || sentPeriodOf(first) >= before {
+			return err
+		}
+		if err := x.dropPrefix(SentPrefix(sentPeriodOf(first))); err != nil {
+			return err
+		}
+	}
+}
+
 // dropAtOnce is the number of keys that dropPrefix reads at a time. Each reading sorts the
 // transaction's writes.
 const dropAtOnce = 8192

@@ -160,11 +160,17 @@ func AskedKey(b uint64, uniqueid string) Key {
 // comparison of the whole user delivers it again.
 func OwedKey(path string) Key { return Key(string(rune(prefixOwed)) + path) }
 
-// SentKey exists if this login has sent the bytes of a message recently.
-func SentKey(login string, g cyrus.GUID) Key {
-	k := make(Key, 0, 2+len(login)+len(g))
-	return append(append(append(append(k, prefixSent), login...), 0), g[:]...)
+// SentPrefix is the prefix of every SentKey of a period.
+func SentPrefix(period uint32) Key { return binary.BigEndian.AppendUint32(Key{prefixSent}, period) }
+
+// SentKey exists if this login has sent the bytes of a message in this period.
+func SentKey(period uint32, login string, g cyrus.GUID) Key {
+	k := append(make(Key, 0, 6+len(login)+len(g)), SentPrefix(period)...)
+	return append(append(append(k, login...), 0), g[:]...)
 }
+
+// sentPeriodOf returns the period of a SentKey.
+func sentPeriodOf(k Key) uint32 { return binary.BigEndian.Uint32(k[1:]) }
 
 // UniqueIDPrefix is the prefix of the keys for the backups that contain a mailbox.
 func UniqueIDPrefix(uniqueid string) Key {

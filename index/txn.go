@@ -3,7 +3,6 @@ package index
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -141,12 +140,6 @@ func (t *Txn) Set(k Key, v []byte) error {
 		return t.split()
 	}
 	return nil
-}
-
-// SetFor writes a key without a value, which disappears after a time. Not for a SharedKey or a
-// MessageKey: the filter does not get it.
-func (t *Txn) SetFor(k Key, d time.Duration) error {
-	return t.write("set", k, func() error { return t.txn.SetEntry(badger.NewEntry(k, nil).WithTTL(d)) })
 }
 
 // mostLarge limits the memory of a long transaction: Badger counts only the keys of values

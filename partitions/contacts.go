@@ -22,6 +22,8 @@ const (
 	contactTime = 5 * time.Second
 	// refusedBusy is the kind of a refusal that ends by itself.
 	refusedBusy = "busy"
+	// RefusedOutside is the kind of a refusal because of the scope of the login.
+	RefusedOutside = "outside"
 	// contactText limits the text of a refusal.
 	contactText = 500
 )
@@ -91,6 +93,8 @@ func (s *Set) Refused(client string, b *Backup, err error) {
 	}
 	k := trouble(err, b)
 	switch {
+	case errors.Is(err, cyrus.ErrOutside):
+		r.Kind, r.Action = RefusedOutside, "correct the file of backup_scopes, or take the user out of the client's list"
 	case k.kind != "":
 		r.Kind, r.Action = string(k.kind), k.kind.advice(k.scope)
 	case errors.Is(err, cyrus.ErrLocked):
@@ -199,6 +203,7 @@ func (s *Set) writeContacts() {
 			return
 		}
 		s.noteContacts(s.life, false)
+		s.forgetSent()
 	}
 }
 

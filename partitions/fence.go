@@ -1,75 +1,77 @@
 package partitions
 
 import (
-	"time"
+	"context"
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // fence is for a connection that may touch only some backups. Knowing the GUID of a message is
-// then not enough to refer to it: the message has to be in the backup already, or in the backup that
-// the mailbox comes from, or the login has to send its bytes. What it sends is stored only if the
-// partition lacks it.
+// then not enough to refer to it: a backup that the connection uses has to have the message already,
+// or the backup that the mailbox comes from, or the login has to send its bytes. What it sends is
+// stored only if the partition lacks it.
 //
 // A stage knows the messages that it still has. The index knows for sentKept what the login has sent
 // before, also over another connection.
 type fence struct {
 	login string
 	sent  map[cyrus.GUID]struct{} // not yet in the index
+	used  map[*Backup]scope       // the backups in use that exist
 }
-
-const (
-	// sentKept is how long the index knows that a login has sent a message. A large mailbox can take
-	// days to send, with many connections.
-	sentKept = 7 * 24 * time.Hour
-	// sentAtOnce is how many messages wait for the index, which bounds their memory.
-	sentAtOnce = 1024
-)
 
 // NewFencedStage returns an empty stage for a connection that may touch only some backups.
 func (s *Set) NewFencedStage(login string) *Stage {
 	g := s.NewStage()
-	g.fence = &fence{login: login, sent: map[cyrus.GUID]struct{}{}}
+	g.fence = &fence{login: login, sent: map[cyrus.GUID]struct{}{}, used: map[*Backup]scope{}}
 	return g
 }
 
-// noteSent records that the connection has sent the bytes of a message.
-func (g *Stage) noteSent(guid cyrus.GUID) {
+// Use makes the messages of a backup known to a fence until Leave. It takes the commit mutex of the
+// backup. If the index of the backup is rebuilt meanwhile, the fence finds none of them.
+func (g *Stage) Use(ctx context.Context, b *Backup) error {
+	if g.fence == nil {
+		return nil
+	}
+	if err := b.Begin(ctx); err != nil {
+		return err
+	}
+	defer b.End()
+	if s := b.scope(); s.exists {
+		g.fence.used[b] = s
+	}
+	return nil
+}
+
+// Leave ends Use.
+func (g *Stage) Leave(b *Backup) {
 	if g.fence != nil {
-		g.fence.sent[guid] = struct{}{}
+		delete(g.fence.used, b)
 	}
 }
 
-// keepSent moves what was sent to the index. It is called before each lookup, and often enough for
-// its memory. No view of the index is open.
-func (g *Stage) keepSent(least int) error {
-	if g.fence == nil || len(g.fence.sent) < least {
-		return nil
+// may reports whether the connection may refer to a message by its GUID: it has sent the message, or
+// a backup in use has it. own is the state of a backup that was asked already; nil = of none.
+func (g *Stage) may(t *index.Txn, own *State, guid cyrus.GUID) (bool, error) {
+	if sent, err := g.hasSent(t, guid); sent || err != nil {
+		return sent, err
 	}
-	err := g.set.index.UpdateLong(func(t *index.Txn) error {
-		for guid := range g.fence.sent {
-			if err := t.SetFor(index.SentKey(g.fence.login, guid), sentKept); err != nil {
-				return err
-			}
+	for _, s := range g.fence.used {
+		if own != nil && own.id == s.id {
+			continue
 		}
-		return nil
-	})
-	if err == nil {
-		clear(g.fence.sent)
+		st := State{set: g.set, t: t, id: s.id, path: s.path, part: s.part}
+		if has, err := st.hasBody(guid); has || err != nil {
+			return has, err
+		}
 	}
-	return err
+	return false, nil
 }
 
-// hasSent reports whether the login has sent the bytes of a message.
-func (g *Stage) hasSent(t *index.Txn, guid cyrus.GUID) (bool, error) {
-	if g.msgs[guid] != nil {
-		return true, nil
-	}
-	if _, ok := g.fence.sent[guid]; ok {
-		return true, nil
-	}
-	return t.Has(index.SentKey(g.fence.login, guid))
+// hasBody reports whether the backup has a message with its body.
+func (s *State) hasBody(g cyrus.GUID) (bool, error) {
+	m, err := s.Message(g)
+	return m != nil && !m.Missing, err
 }
 
 // mayCopy reports whether the connection may refer to a message of another partition.
@@ -78,7 +80,7 @@ func (g *Stage) mayCopy(guid cyrus.GUID) (may bool, err error) {
 		return true, nil
 	}
 	err = g.set.index.View(func(t *index.Txn) error {
-		may, err = g.hasSent(t, guid)
+		may, err = g.may(t, nil, guid)
 		return err
 	})
 	return may, err
@@ -95,12 +97,9 @@ func (f *finder) outside(guids []cyrus.GUID, order []int32, found []Message) (ma
 		if found[i].exists && !found[i].Missing {
 			continue
 		}
-		may, err := f.g.hasSent(f.t, guids[i])
-		if may && f.g.msgs[guids[i]] == nil {
-			f.g.noteSent(guids[i]) // again, so that it is still known when a mailbox names it
-		}
-		if err == nil && !may {
-			may, err = f.inFormer(guids[i])
+		may, err := f.g.may(f.t, f.st, guids[i])
+		if err == nil && !may && f.from != nil {
+			may, err = f.from.hasBody(guids[i])
 		}
 		if err != nil {
 			return nil, err
@@ -110,15 +109,6 @@ func (f *finder) outside(guids []cyrus.GUID, order []int32, found []Message) (ma
 		}
 	}
 	return out, nil
-}
-
-// inFormer reports whether the backup that the mailbox comes from has the body of a message.
-func (f *finder) inFormer(g cyrus.GUID) (bool, error) {
-	if f.from == nil {
-		return false, nil
-	}
-	m, err := f.from.Message(g)
-	return m != nil && !m.Missing, err
 }
 
 // fromState returns the state of the backup that the mailbox comes from; nil = none.

@@ -44,6 +44,8 @@ type Set struct {
 	censuses censuses
 	received amountCounter
 	contacts *contacts
+	// forgotSent is the last period in which forgetSent has run. Only writeContacts uses it.
+	forgotSent uint32
 
 	mu      sync.Mutex
 	backups map[string]*Backup    // by path, those used since the process started

@@ -38,10 +38,10 @@ func BackupTroubles() []string {
 	return texts(troubleDamage, troubleVersion, troubleForeign, troubleTwice, troubleMoved, troubleSealed, troubleLocked, troubleInternal)
 }
 
-// RefusalKinds returns the kinds of refusals: those of trouble, and busy.
+// RefusalKinds returns the kinds of refusals: those of trouble, busy, and outside.
 func RefusalKinds() []string {
 	return append(texts(troubleNoAnswer, troubleNoSpace, troubleDenied, troubleNoBucket, troubleEmptied, troubleShared, troubleUnsupported, troubleStore),
-		append(BackupTroubles(), refusedBusy)...)
+		append(BackupTroubles(), refusedBusy, RefusedOutside)...)
 }
 
 func texts(kinds ...troubleKind) (out []string) {

@@ -24,8 +24,10 @@ func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyr
 	defer x.enter()(&err)
 	records = recordsFromClient(records)
 	ctx = x.set.Brief(ctx)
-	b, h, err := x.open(ctx, x.set.NameOf(mb.Name))
+	n := x.set.NameOf(mb.Name)
+	b, h, err := x.open(ctx, n)
 	if err != nil {
+		x.noteUseless(n, err)
 		return err
 	}
 	if err := b.Begin(ctx); err != nil {

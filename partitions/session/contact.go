@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
@@ -11,6 +12,10 @@ import (
 // another view of the state, or with invalid data, is in contact, too.
 func (x *Session) noteContact(err error) {
 	if !x.isServer() {
+		return
+	}
+	if errors.Is(err, cyrus.ErrOutside) {
+		x.set.Refused(x.who.Client, nil, err) // not about the backup, which may be another's
 		return
 	}
 	if err == nil || ofClient(err) || errors.Is(err, errLimited) || errors.Is(err, context.Canceled) {

@@ -68,9 +68,10 @@ func (x *Session) GetMeta(ctx context.Context, userid string, out func(string, d
 // GetMailboxes reports the named mailboxes that we hold, whoever owns them.
 func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)
-	out = toClient(out)
 	ctx = x.set.Brief(ctx)
-	names = x.within(names)
+	names, useless := x.within(names)
+	reported := 0
+	out = toClient(counted(out, &reported))
 	wanted := map[repository.Name]bool{}
 	for _, n := range names {
 		wanted[x.set.NameOf(n)] = true
@@ -96,12 +97,26 @@ func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(str
 			return err
 		}
 	}
+	if reported == 0 && useless != (repository.Name{}) {
+		return x.allow(useless)
+	}
 	return nil
+}
+
+// counted counts the lines of an answer.
+func counted(out emit, n *int) emit {
+	return func(key string, v dlist.Value) error {
+		*n++
+		return out(key, v)
+	}
 }
 
 // GetUniqueIDs reports mailboxes by uniqueid. It finds only those that the index knows.
 func (x *Session) GetUniqueIDs(ctx context.Context, ids []string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)
+	if err := x.limited(); err != nil {
+		return err
+	}
 	out = toClient(out)
 	for _, id := range ids {
 		names, err := x.set.BackupsOf(id)

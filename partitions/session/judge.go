@@ -28,6 +28,7 @@ func (x *Session) enter() func(err *error) {
 func (x *Session) begin() {
 	x.since.Store(0)
 	x.opened, x.owes, x.trying = x.opened[:0], repository.Name{}, nil
+	x.leaveOutside()
 }
 
 // end is deferred by each command that has called begin.

@@ -19,5 +19,8 @@ func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size i
 	defer x.end(&err)
 	x.body.r = body
 	defer func() { x.body.r = nil }()
-	return x.stage.Add(x.set.Brief(ctx), x.lastWithin(), len(x.held) <= 1, guid, size, &x.body)
+	if err := x.limited(); err != nil {
+		return err
+	}
+	return x.stage.Add(x.set.Brief(ctx), x.last, len(x.held) <= 1, guid, size, &x.body)
 }

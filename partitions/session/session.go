@@ -117,6 +117,7 @@ func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Back
 	h := x.held[b]
 	if h != nil && x.lostOne(b.Lease()) {
 		delete(x.held, b)
+		x.stage.Leave(b)
 		return nil, nil, fmt.Errorf("this connection was idle and another one works on %s: %w", n, cyrus.ErrLocked)
 	}
 	if h == nil {
@@ -136,6 +137,9 @@ func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Back
 		}
 		h.fresh = true
 	}
+	if err := x.stage.Use(ctx, b); err != nil {
+		return nil, nil, b.NotOpened(err)
+	}
 	x.last = b
 	x.opened = append(x.opened, b)
 	return b, h, nil
@@ -153,6 +157,7 @@ func (x *Session) keepOnly(names map[repository.Name]bool) {
 func (x *Session) giveUp(b *partitions.Backup) {
 	x.reached(b)
 	delete(x.held, b)
+	x.stage.Leave(b)
 	x.lostOne(b.Lease())
 	b.Lease().Release(x)
 }
