@@ -29,7 +29,9 @@ func scopeOf(newest func() *scopes.Table, login, addr string, log *refusals) *se
 			s := of()
 			return s == nil || contains(s, n)
 		},
-		Refused: func(n repository.Name) { log.note(login, n.Path(), addr) },
+		Refused:    func(n repository.Name) { log.note(login, n.Path(), addr) },
+		Useless:    func(n repository.Name) { log.useless(login, n.Path()) },
+		WasUseless: func(n repository.Name) bool { return log.wasUseless(login, n.Path()) },
 	}
 }
 
@@ -58,8 +60,13 @@ type refusals struct {
 
 	mu    sync.Mutex
 	since time.Time
-	seen  map[string]map[string]bool // login, path
-	more  int                        // that were not logged, because there were too many
+	seen  map[string]map[string]*refusal // login, path
+	more  int                            // that were not logged, because there were too many
+}
+
+// refusal is what is known about a login and a backup.
+type refusal struct {
+	useless bool // a mailbox was sent, with its messages
 }
 
 const (
@@ -70,25 +77,48 @@ const (
 func (r *refusals) note(login, path, addr string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := r.now(); now.Sub(r.since) > refusalsFor {
-		if r.more > 0 {
-			r.log.Error("commands on more backups outside the scope of their login were refused", "commands", r.more)
-		}
-		r.since, r.seen, r.more = now, map[string]map[string]bool{}, 0
-	}
+	r.begin()
 	of := r.seen[login]
 	switch {
-	case of[path]:
+	case of[path] != nil:
 		return
 	case len(of) >= refusalsMost:
 		r.more++
 		return
 	case of == nil:
-		of = map[string]bool{}
+		of = map[string]*refusal{}
 		r.seen[login] = of
 	}
-	of[path] = true
+	of[path] = &refusal{}
 	r.log.Error("a backup is outside the scope of this login: nothing of it is backed up by this client",
 		"backup", path, "login", login, "client", addr,
 		"action", "correct the file of backup_scopes and run sync_client -u, or take this user out of the client's list")
+}
+
+// begin forgets everything after refusalsFor. The caller holds mu.
+func (r *refusals) begin() {
+	if now := r.now(); now.Sub(r.since) > refusalsFor {
+		if r.more > 0 {
+			r.log.Error("commands on more backups outside the scope of their login were refused", "commands", r.more)
+		}
+		r.since, r.seen, r.more = now, map[string]map[string]*refusal{}, 0
+	}
+}
+
+// useless records that a login has sent a mailbox of a backup. note was called before.
+func (r *refusals) useless(login, path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if of := r.seen[login][path]; of != nil {
+		of.useless = true
+	}
+}
+
+// wasUseless reports whether the login has sent a mailbox of the backup since at most refusalsFor.
+func (r *refusals) wasUseless(login, path string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begin()
+	of := r.seen[login][path]
+	return of != nil && of.useless
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/replication"
 )
@@ -111,6 +112,71 @@ func TestScopeOfALogin(t *testing.T) {
 	}
 	s.want("GET USER eve", done)
 	s.want("GET USER anne", locked)
+}
+
+// The client of 3.12 asks for a mailbox under its former name, too. Although that is in the scope, the
+// mailbox is not sent at each attempt, but once an hour.
+func TestFormerNameInTheScope(t *testing.T) {
+	const done, locked = "OK Success", "NO IMAP_MAILBOX_LOCKED Mailbox locked"
+	s := newScoped(t, "%UNIX anne\n")
+	at := time.Now()
+	s.b.refusals.now = func() time.Time { return at }
+	attempt := func(first string) {
+		t.Helper()
+		s.want("GET MAILBOXES (user.anne user.eve)", first)
+		if first == done {
+			s.want("APPLY MAILBOX %(UNIQUEID 7d1c1f6e-0b3c-4b52-9d3e-1f6a4b7c8d9e MBOXNAME user.eve LAST_UID 0 HIGHESTMODSEQ 1 RECENTUID 0 "+
+				"RECENTTIME 0 LAST_APPENDDATE 0 POP3_LAST_LOGIN 0 UIDVALIDITY 1700000000 PARTITION default ACL \"\" OPTIONS P RECORD ())", locked)
+		}
+		s.want("RESTART", "OK Restarting")
+	}
+	attempt(done)
+	attempt(locked)
+	attempt(locked)
+	s.want("GET MAILBOXES (user.anne user.bob)", done) // another name is none that was sent
+	at = at.Add(refusalsFor + time.Second)
+	attempt(done)
+	attempt(locked)
+}
+
+// A service with another imapd.conf has its own scopes. SIGHUP reads them again; a mistake keeps the former ones.
+func TestScopesOfAnotherService(t *testing.T) {
+	s := newScoped(t, "%UNIX anne\n")
+	dir := t.TempDir()
+	conf, file := filepath.Join(dir, "other.conf"), filepath.Join(dir, "scopes")
+	put := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(conf, strings.Replace(s.conf, s.file, file, 1)+"configdirectory: "+dir+"\n")
+	put(file, "%UNIX eve\n")
+	users := func() (has string) {
+		t.Helper()
+		p, err := s.b.policyOf(origin{conf, "other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range []string{"anne", "bob", "eve"} {
+			if p.scopes.Of("%UNIX").User(u) {
+				has += u
+			}
+		}
+		return has
+	}
+	if got := users(); got != "eve" {
+		t.Errorf("%q, want eve", got)
+	}
+	for _, c := range []struct{ text, want string }{{"%UNIX bob\n", "bob"}, {"%UNIX\n", "bob"}, {"%UNIX anne\n", "anne"}} {
+		put(file, c.text)
+		if err := s.b.Reload(t.Context(), parseConf(t, s.conf)); err != nil {
+			t.Fatal(err)
+		}
+		if got := users(); got != c.want {
+			t.Errorf("after SIGHUP with %q: %q, want %q", c.text, got, c.want)
+		}
+	}
 }
 
 // A file with a mistake stops the start, and a reload.
