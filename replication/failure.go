@@ -194,8 +194,9 @@ func (c *conn) putOff(ctx context.Context, what string, policy failurePolicy, un
 }
 
 // outside answers a request about a backup that the login may not touch, which the Session has logged.
-// The answers are those for an unavailable backup, but for annotations: a client that gets anything but
-// OK repeats them for ever, and its other users wait behind them.
+// The answers are those for an unavailable backup, with two exceptions. A client that gets anything but OK
+// to an annotation repeats it for ever, and its other users wait. And a connection is never closed: a client
+// that does not ask before it sends RENAME (it has a cache) continues with other users after LOCKED.
 func (c *conn) outside(ctx context.Context, what string, policy failurePolicy, err error) error {
 	switch {
 	case policy == neverRefused:
@@ -204,6 +205,8 @@ func (c *conn) outside(ctx context.Context, what string, policy failurePolicy, e
 	case policy == droppable && !c.within:
 		c.log().Debug("command refused", "command", what, "subject", c.subject, "err", err)
 		return c.reply("NO IMAP_MAILBOX_NONEXISTENT No Such Mailbox")
+	case policy == notDeferrable:
+		policy = deferrable
 	}
 	return c.putOff(ctx, what, policy, true, err)
 }

@@ -43,7 +43,20 @@ var unavailable = []struct{ method, alone, within string }{
 	{"ApplyForce", promoted, locked},
 }
 
+// outside is the answer of a command about a backup outside the scope of the login, where it differs. The
+// connection is never closed.
+var outside = map[string]struct{ alone, within string }{
+	"GetFullMailbox":    {locked, locked},
+	"GetFetch":          {locked, locked},
+	"ApplyExpunge":      {locked, locked},
+	"ApplyRename":       {locked, locked},
+	"GetAnnotation":     {ok, ok},
+	"ApplyAnnotation":   {ok, ok},
+	"ApplyUnannotation": {ok, ok},
+}
+
 const (
+	ok       = "OK Success"
 	locked   = "NO IMAP_MAILBOX_LOCKED Mailbox locked"
 	promoted = "NO Unknown error in "
 	gone     = "NO IMAP_MAILBOX_NONEXISTENT No Such Mailbox"
@@ -67,6 +80,26 @@ func TestUnavailable(t *testing.T) {
 		}
 		if got := failAfter(t, []string{"GET MAILBOXES (user.bert)", "RESTART"}, tt.method, command[tt.method], err); !strings.HasPrefix(got, tt.alone) {
 			t.Errorf("%s after RESTART: got %q, want %q", tt.method, got, tt.alone)
+		}
+	}
+}
+
+func TestOutside(t *testing.T) {
+	err := fmt.Errorf("user anne: %w", cyrus.ErrOutside)
+	command := map[string]string{}
+	for _, c := range commands {
+		command[c.method] = c.command
+	}
+	for _, tt := range unavailable {
+		want, differs := outside[tt.method]
+		if !differs {
+			want.alone, want.within = tt.alone, tt.within
+		}
+		if got := failWith(t, tt.method, command[tt.method], err); !strings.HasPrefix(got, want.alone) {
+			t.Errorf("%s: got %q, want %q", tt.method, got, want.alone)
+		}
+		if got := failAfter(t, []string{"GET USER bert"}, tt.method, command[tt.method], err); !strings.HasPrefix(got, want.within) {
+			t.Errorf("%s after GET USER: got %q, want %q", tt.method, got, want.within)
 		}
 	}
 }
