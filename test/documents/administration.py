@@ -18,6 +18,7 @@ OLD_SERVER = "repl mail2.example.com [192.0.2.7]"
 def run(c, migrating):
     d = Document("docs/administration.md")
     d.file("EVENTS {")                          # monitoring.py has it in cyrus.conf
+    d.file("# login   users and shared mailboxes")   # the lab scenario `scopes` has a file with such lines
     for step in (mail, settings, export_import):
         step(c, d)
     first_sync(c, migrating)

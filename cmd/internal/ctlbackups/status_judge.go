@@ -220,6 +220,7 @@ func (j *judge) compacted(about string, p *statusPartition) {
 }
 
 func (j *judge) server(s *statusServer) {
+	j.outside(s)
 	if j.now.Sub(s.Last) <= j.maxAge || s.Backups != nil && *s.Backups == 0 {
 		return
 	}
@@ -229,6 +230,19 @@ func (j *judge) server(s *statusServer) {
 	}
 	j.r.problem(levelCritical, "mail server "+s.Client, fmt.Sprintf("no contact since %s: %s", timespec.Text(s.Last), users),
 		"check sync_client, its log directory and the network there; if the server is gone for good: ctl_backups forget-server '"+s.Client+"'")
+}
+
+// outside reports a mail server that sends backups outside the scope of its login: those of backups that
+// are stored show nothing. It is critical if none of its backups is stored here.
+func (j *judge) outside(s *statusServer) {
+	if s.Refused == nil || s.Refused.Kind != partitions.RefusedOutside || j.now.Sub(s.Refused.At) > j.maxAge {
+		return
+	}
+	l := levelWarning
+	if s.Backups != nil && *s.Backups == 0 {
+		l = levelCritical
+	}
+	j.r.problem(l, "mail server "+s.Client, fmt.Sprintf("it sends backups outside the scope of its login, the last one at %s: %s", timespec.Text(s.Refused.At), s.Refused.Error), s.Refused.Action)
 }
 
 // users reports the backups that lack something, in one line for each reason.

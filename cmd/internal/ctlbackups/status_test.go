@@ -183,6 +183,15 @@ func TestStatusProblems(t *testing.T) {
 			}
 			s.Lacking[partitions.BehindRefused] = 150
 		}, want: []string{"critical  users: 150 backups refused since the last success: a, b", "and more: 150 backups in total refused since the last success"}},
+		"outside the scope": {code: 1, status: func(_ *control.Status, s *partitions.Status) {
+			s.Servers[0].Refused = &repository.Refusal{Kind: partitions.RefusedOutside, At: s.Time.Add(-time.Hour), Error: "user zoe: outside the scope of this login", Action: "correct the file"}
+		}, want: []string{"warning  mail server repl [192.0.2.1]: it sends backups outside the scope of its login, the last one at 2026-", ": user zoe: outside the scope of this login\n    do: correct the file"}},
+		"all outside the scope": {code: 2, status: func(_ *control.Status, s *partitions.Status) {
+			s.Servers[0].Backups, s.Servers[0].Refused = 0, &repository.Refusal{Kind: partitions.RefusedOutside, At: s.Time, Error: "user zoe: outside the scope of this login", Action: "correct the file"}
+		}, want: []string{"critical  mail server repl [192.0.2.1]: it sends backups outside the scope of its login"}},
+		"once outside the scope": {code: 0, status: func(_ *control.Status, s *partitions.Status) {
+			s.Servers[0].Refused = &repository.Refusal{Kind: partitions.RefusedOutside, At: s.Time.Add(-25 * time.Hour), Error: "user zoe: outside the scope of this login"}
+		}, want: []string{" outside\n"}},
 		"few failed logins": {code: 0, status: func(d *control.Status, s *partitions.Status) {
 			d.Daemon.Logins = control.Logins{OK: 5, Failed: 12, Recent: 10, Last: &control.FailedLogin{At: s.Time, Host: "[192.0.2.9]", User: "repl", Result: "refused"}}
 		}, want: []string{"failed logins  last half hour  since                      last                       from         as    why\n12             10              2026-", "[192.0.2.9]  repl  refused"}},
