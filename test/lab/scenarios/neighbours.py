@@ -1,6 +1,7 @@
 """One backup is unavailable: the users after it must not notice."""
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -91,6 +92,10 @@ def neighbours(x):
     x.sync("5-after", "-u", "anne", "bert", quiet=True)
 
 
+# ANNOTATION is a line about the server's own annotations, which need %SHARED.
+OUTSIDE = EVENTS + ("ANNOTATION \"\"\nMAILBOX user.anne",)
+
+
 @scenario("scopes", stores=("dir",), src={"delete_mode": "immediate"})
 def scopes(x):
     "a user is outside the scope of the login: the others are backed up in -u, -A and rolling mode"
@@ -100,6 +105,7 @@ def scopes(x):
     for f in ("Gone", "Kept"):
         x.imap("anne").cmd("CREATE " + f)
     x.imap().cmd("SETQUOTA user/anne (STORAGE 100000)")
+    x.imap().cmd("SETMETADATA \"\" (/shared/comment \"of the server\")")
     path = x.backup["base"] + "/scopes"
     host.write(path, "%s bert\n" % instance.REPL)
     instance.stop_master(x.backup)
@@ -117,23 +123,40 @@ def scopes(x):
     log = x.lab.path("src", "conf", "sync", "backup", "log")
     h = x.start("3-rolling", "-R")
     time.sleep(0.6)
-    for n, event in enumerate(EVENTS):
+    for n, event in enumerate(OUTSIDE):
         host.write(log, event + "\n")
         x.imap("bert").append("INBOX", [(msg("with " + event.split()[0]), [], None)])
         expect_mail(x, "3-rolling", "bert", 3 + n)
     connections = len([c for c in x.sent("3-rolling", b"AUTHENTICATE")])
     x.expect("3-rolling", h.proc.poll() is None and connections == 1,
              "the client ended, or connected %d times" % connections)
-    there = os.path.isdir(x.backup["base"] + "/store/backups/user/anne")
-    x.expect("3-rolling", not there, "the user outside the scope has a backup")
-    said = [l for p, l in x.logged() if "-backup/" in l and "a backup is outside the scope" in l]
-    x.expect("3-rolling", len(said) == 1 and "backup=user/anne" in said[0],
-             "logged at err, once an hour: %s" % [l.split(" conn=")[-1][:60] for l in said])
+    annotations = [c for verb in (b"GET ANNOTATION", b"APPLY ANNOTATION") for c in x.sent("3-rolling", verb)]
+    x.expect("3-rolling", 2 <= len(annotations) <= 4, "the annotation of the server was sent %s" % annotations)
+    left_outside(x, "3-rolling", {"user/anne", "server/annotations"})
+    status_outside(x, "3-rolling")
 
     host.write(path, "%s bert anne\n" % instance.REPL)
     for pid in target.processes(x.backup):
         os.kill(pid, signal.SIGHUP)
+    newest = x.backup["base"] + "/store/backups/user/anne/log/"
+    host.wait_for(lambda: os.path.isdir(newest) and os.listdir(newest), 20, "a commit of anne")
     expect_mail(x, "4-within", "anne", 1)
     time.sleep(1)
     x.stop_rolling("3-rolling", h)
     x.sync("5-after", "-u", "anne", "bert")
+
+
+def left_outside(x, step, backups):
+    """The backups outside the scope do not exist, and the log has a line about each, once."""
+    store = x.backup["base"] + "/store/backups/"
+    x.expect(step, not any(os.path.exists(store + b) for b in backups), "a backup outside the scope exists")
+    said = [l for p, l in x.logged() if "-backup/" in l and "a backup is outside the scope" in l]
+    named = sorted(re.search(r"backup=(\S+)", l).group(1) for l in said)
+    x.expect(step, named == sorted(backups), "logged at err, once an hour: %s" % named)
+
+
+def status_outside(x, step):
+    """status shows the mail server, and neither a trouble nor a backup that lacks something."""
+    out = target.tool(x.lab, "ctl_backups", "status", "--json").stdout
+    servers = [s.get("refused", {}).get("kind") for s in json.loads(out)["servers"]]
+    x.expect(step, servers == ["outside"], "the mail servers in status: %s" % out)
