@@ -26,7 +26,7 @@ func (g *Stage) noteSent(guid cyrus.GUID) {
 	}
 }
 
-// keepSent moves what was sent to the index. It is called before each lookup, and often enough for
+// keepSent moves the messages in fence.sent to the index. It is called before each lookup, and often enough for
 // its memory. No view of the index is open.
 func (g *Stage) keepSent(least int) error {
 	if g.fence == nil || len(g.fence.sent) < least {

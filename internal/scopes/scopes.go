@@ -85,7 +85,7 @@ func (s *Scope) Server() bool { return s.server }
 // anyUser matches every name, with or without a domain.
 const anyUser = "*"
 
-// have reports whether the names have this one, as it is or with the default domain.
+// have reports whether the names have this name, unchanged or with the default domain.
 func (ns names) have(name, defaultDomain string) bool {
 	full := name
 	if defaultDomain != "" && !strings.Contains(name, "@") {
@@ -113,8 +113,8 @@ func (ns *names) add(name string) {
 	ns.exact[name] = true
 }
 
-// matches compares a name with a pattern, in which an asterisk matches any characters but @. It takes at
-// most the product of the lengths, because only the last asterisk is ever tried again: what is before it
+// matches compares a name with a pattern. An asterisk matches any characters but @. It takes at
+// most the product of the lengths, because only the last asterisk is ever tried again: the part before it
 // has matched as early as possible.
 func matches(pattern, name string) bool {
 	p, n := 0, 0

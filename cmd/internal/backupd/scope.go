@@ -64,7 +64,7 @@ type refusals struct {
 	more  int                            // that were not logged, because there were too many
 }
 
-// refusal is what is known about a login and a backup.
+// refusal describes a backup that was refused to a login.
 type refusal struct {
 	useless bool // a mailbox was sent, with its messages
 }
