@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
@@ -19,7 +20,7 @@ func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids [
 	case len(names) > 0:
 		names = names[:1]
 	}
-	for _, name := range names {
+	for _, name := range slices.Backward(names) { // the answer is that of the partition of the first one
 		if _, _, err := x.open(ctx, x.set.NameOf(name)); err != nil {
 			return nil, err
 		}
