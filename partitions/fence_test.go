@@ -346,7 +346,7 @@ func TestScopeReservesForSeveralUsers(t *testing.T) {
 	}
 }
 
-// The client of 3.12 adds former names to GET MAILBOXES. One that is outside the scope hides nothing.
+// The client of 3.12 adds former names to GET MAILBOXES. A name outside the scope hides nothing.
 func TestFormerNameOutsideTheScope(t *testing.T) {
 	_, anne, eve, c := fenced(t)
 	there, err := c.getMailboxes(anne, eve)

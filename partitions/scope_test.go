@@ -27,7 +27,7 @@ func (h *host) changing(out *[]string) *client {
 }
 
 // A session that could touch everything ends when its login is limited: it has no fence. This is so for
-// every command, also for those that name no backup.
+// every command, even if it names no backup.
 func TestScopeIsLimited(t *testing.T) {
 	h, anne, eve, c := fenced(t)
 	c.s.Close()
