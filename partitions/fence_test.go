@@ -210,8 +210,8 @@ func otherAttempts(box *source) []attempt {
 		{"EXPUNGE", func(ctx context.Context, s *session.Session, _ string) error {
 			return s.ApplyExpunge(ctx, box.name, box.uniqueid, []uint32{1})
 		}},
-		{"RENAME into it", func(ctx context.Context, s *session.Session, u string) error {
-			return s.ApplyRename(ctx, cyrus.Rename{Old: "user.eve", New: "user." + u + ".x", Partition: "default"})
+		{"RENAME out of it", func(ctx context.Context, s *session.Session, _ string) error {
+			return s.ApplyRename(ctx, cyrus.Rename{Old: box.name, New: "user.eve.x", Partition: "default"})
 		}},
 		{"SIEVE", func(ctx context.Context, s *session.Session, u string) error {
 			return s.ApplySieve(ctx, cyrus.Sieve{UserID: u, Filename: "x", Content: "keep;"})
@@ -379,4 +379,33 @@ func TestScopeOfSeveralUsers(t *testing.T) {
 	c.s.Restart(t.Context())
 	h.expectSame("adam", adam)
 	h.expectSame("eve", eve)
+}
+
+// A folder that is moved out of the scope ends where it was, and changes nothing there. The client of 3.12
+// sends such a rename first, and nothing more of the user if it is refused.
+func TestRenameOutOfTheScope(t *testing.T) {
+	s := newStore()
+	h, anne, eve, c := fenced(t, s)
+	folder := newSource("user.eve.folder")
+	folder.deliver(mail(20, 500))
+	c.mustSync("eve", folder)
+	before := objects(t, s, "backups/user/anne")
+	rename := cyrus.Rename{Old: folder.name, New: "user.anne.folder", Partition: "default", UIDValidity: 1700000000}
+	if err := c.s.ApplyRename(t.Context(), rename); err != nil {
+		t.Fatalf("the rename is refused: %v", err)
+	}
+	if there, err := c.getMailboxes(folder); err != nil || len(there) != 0 {
+		t.Errorf("the folder is still reported: %v, %v", there, err)
+	}
+	if err := c.s.ApplyRename(t.Context(), rename); !errors.Is(err, cyrus.ErrNonexistent) {
+		t.Errorf("the rename again: %v, want ErrNonexistent", err)
+	}
+	if after := objects(t, s, "backups/user/anne"); !slices.Equal(after, before) {
+		t.Errorf("objects %v, were %v", after, before)
+	}
+	eve.deliver(mail(21, 500))
+	c.mustSync("eve", eve)
+	c.s.Restart(t.Context())
+	h.expectSame("eve", eve)
+	h.expectSame("anne", anne)
 }

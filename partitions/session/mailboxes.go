@@ -16,6 +16,9 @@ func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) (err error) {
 	defer x.enter()(&err)
 	ctx = x.set.Patient(ctx)
 	from, to := x.set.NameOf(r.Old), x.set.NameOf(r.New)
+	if x.leavesScope(from, to) {
+		return x.unmailbox(ctx, r.Old, existing)
+	}
 	if from != to {
 		return x.moveMailbox(ctx, from, to, r)
 	}
@@ -80,12 +83,20 @@ func makeRoom(st *partitions.State, name, uniqueid string) ([]history.Event, err
 // ApplyUnmailbox deletes a mailbox. An unknown mailbox counts as already deleted.
 func (x *Session) ApplyUnmailbox(ctx context.Context, name string) (err error) {
 	defer x.enter()(&err)
-	x.owing(x.set.NameOf(name))
-	return x.change(x.set.Patient(ctx), x.set.NameOf(name), func(st *partitions.State) ([]history.Event, error) {
+	return x.unmailbox(x.set.Patient(ctx), name, func(st *partitions.State, name string) (*history.MailboxState, error) {
 		if st == nil {
 			return nil, nil
 		}
-		m, err := st.MailboxByName(name)
+		return st.MailboxByName(name)
+	})
+}
+
+// unmailbox deletes the mailbox that find returns; nil = it is deleted already.
+func (x *Session) unmailbox(ctx context.Context, name string, find func(*partitions.State, string) (*history.MailboxState, error)) error {
+	n := x.set.NameOf(name)
+	x.owing(n)
+	return x.change(ctx, n, func(st *partitions.State) ([]history.Event, error) {
+		m, err := find(st, name)
 		if err != nil || m == nil {
 			return nil, err
 		}

@@ -29,6 +29,17 @@ var errLimited = fmt.Errorf("the scope of this login was limited: %w", cyrus.Err
 // may reports whether the login may touch a backup.
 func (x *Session) may(n repository.Name) bool { return x.scope == nil || x.scope.May(n) }
 
+// leavesScope reports whether a mailbox moves from a backup in the scope to one outside. It ends where it
+// was, with its history: the client of 3.12 sends renames before everything else of a user, and would never
+// send anything more of him if this one was refused. Nothing is recorded about the other backup.
+func (x *Session) leavesScope(from, to repository.Name) bool {
+	if !x.fenced || !x.may(from) || x.may(to) {
+		return false
+	}
+	x.scope.Refused(to)
+	return true
+}
+
 // limited returns an error that ends a session without a fence if its login may no longer touch
 // everything. The client connects again, and gets a session with a fence. Every command that does
 // something without opening a backup calls it.
