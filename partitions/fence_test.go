@@ -27,10 +27,10 @@ func (h *host) limitedAs(login string, users ...string) *client {
 		}
 		return false
 	}
-	useless := map[repository.Name]bool{}
+	useless := map[string]bool{}
 	c := &client{h.t, session.New(h.set, session.Who{Connection: "c3", Client: "eve [127.0.0.1]", Login: login, Scope: &session.Scope{
 		May: scope, All: func() bool { return false }, Refused: func(repository.Name) {},
-		Useless: func(n repository.Name) { useless[n] = true }, WasUseless: func(n repository.Name) bool { return useless[n] },
+		Useless: func(_ repository.Name, mailbox string) { useless[mailbox] = true }, WasUseless: func(_ repository.Name, mailbox string) bool { return useless[mailbox] },
 	}})}
 	h.t.Cleanup(func() { c.s.Close() })
 	return c

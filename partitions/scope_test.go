@@ -20,7 +20,7 @@ func (h *host) changing(out *[]string) *client {
 	may := func(n repository.Name) bool { return !slices.Contains(*out, n.Full) }
 	c := &client{h.t, session.New(h.set, session.Who{Connection: "c4", Client: "eve [127.0.0.1]", Login: "eve", Scope: &session.Scope{
 		May: may, All: func() bool { return len(*out) == 0 }, Refused: func(repository.Name) {},
-		Useless: func(repository.Name) {}, WasUseless: func(repository.Name) bool { return false },
+		Useless: func(repository.Name, string) {}, WasUseless: func(repository.Name, string) bool { return false },
 	}})}
 	h.t.Cleanup(func() { c.s.Close() })
 	return c
@@ -194,6 +194,11 @@ func TestUselessMailbox(t *testing.T) {
 	c.s.Restart(t.Context())
 	if _, err := c.getMailboxes(former, box); !errors.Is(err, cyrus.ErrOutside) {
 		t.Errorf("%v, want ErrOutside: the client sends the mailbox again", err)
+	}
+	// Another mailbox of that backup was not sent: it keeps back nobody.
+	c.s.Restart(t.Context())
+	if there, err := c.getMailboxes(newSource("user.berti.old"), former); err != nil || len(there) != 0 {
+		t.Errorf("%v, %v; want nothing, as for a new user", there, err)
 	}
 	c.s.Restart(t.Context())
 	c.mustSync("bert", former)

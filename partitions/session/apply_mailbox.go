@@ -27,7 +27,7 @@ func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyr
 	n := x.set.NameOf(mb.Name)
 	b, h, err := x.open(ctx, n)
 	if err != nil {
-		x.noteUseless(n, err)
+		x.noteUseless(n, mb.Name, err)
 		return err
 	}
 	if err := b.Begin(ctx); err != nil {

@@ -19,8 +19,8 @@ type Scope struct {
 	Refused func(repository.Name)
 	// Useless records that the client has sent a mailbox of a backup outside the scope, with its
 	// messages. WasUseless reports whether it did so a short time ago.
-	Useless    func(repository.Name)
-	WasUseless func(repository.Name) bool
+	Useless    func(n repository.Name, mailbox string)
+	WasUseless func(n repository.Name, mailbox string) bool
 }
 
 // errLimited ends a session that began without a fence, and whose login may no longer touch everything.
@@ -76,7 +76,7 @@ func (x *Session) within(names []string) (in []string, useless repository.Name) 
 		switch {
 		case x.may(n):
 			in = append(in, name)
-		case x.scope.WasUseless(n):
+		case x.scope.WasUseless(n, name):
 			useless = n
 		}
 	}
@@ -87,9 +87,9 @@ func (x *Session) within(names []string) (in []string, useless repository.Name) 
 }
 
 // noteUseless records that a mailbox was refused because its backup is outside the scope.
-func (x *Session) noteUseless(n repository.Name, err error) {
+func (x *Session) noteUseless(n repository.Name, mailbox string, err error) {
 	if errors.Is(err, cyrus.ErrOutside) {
-		x.scope.Useless(n)
+		x.scope.Useless(n, mailbox)
 	}
 }
 

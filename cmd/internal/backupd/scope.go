@@ -30,8 +30,8 @@ func scopeOf(newest func() *scopes.Table, login, addr string, log *refusals) *se
 			return s == nil || contains(s, n)
 		},
 		Refused:    func(n repository.Name) { log.note(login, n.Path(), addr) },
-		Useless:    func(n repository.Name) { log.useless(login, n.Path()) },
-		WasUseless: func(n repository.Name) bool { return log.wasUseless(login, n.Path()) },
+		Useless:    func(n repository.Name, mailbox string) { log.useless(login, n.Path(), mailbox) },
+		WasUseless: func(n repository.Name, mailbox string) bool { return log.wasUseless(login, n.Path(), mailbox) },
 	}
 }
 
@@ -66,12 +66,13 @@ type refusals struct {
 
 // refusal describes a backup that was refused to a login.
 type refusal struct {
-	useless bool // a mailbox was sent, with its messages
+	useless map[string]bool // names of mailboxes that were sent, with their messages
 }
 
 const (
 	refusalsFor  = time.Hour
 	refusalsMost = 1000 // of a login
+	uselessMost  = 16   // of a backup: more are sent again
 )
 
 func (r *refusals) note(login, path, addr string) {
@@ -106,19 +107,24 @@ func (r *refusals) begin() {
 }
 
 // useless records that a login has sent a mailbox of a backup. note was called before.
-func (r *refusals) useless(login, path string) {
+func (r *refusals) useless(login, path, mailbox string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if of := r.seen[login][path]; of != nil {
-		of.useless = true
+	of := r.seen[login][path]
+	if of == nil || len(of.useless) >= uselessMost {
+		return
 	}
+	if of.useless == nil {
+		of.useless = map[string]bool{}
+	}
+	of.useless[mailbox] = true
 }
 
-// wasUseless reports whether the login has sent a mailbox of the backup since at most refusalsFor.
-func (r *refusals) wasUseless(login, path string) bool {
+// wasUseless reports whether the login has sent the mailbox since at most refusalsFor.
+func (r *refusals) wasUseless(login, path, mailbox string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.begin()
 	of := r.seen[login][path]
-	return of != nil && of.useless
+	return of != nil && of.useless[mailbox]
 }
