@@ -68,7 +68,7 @@ HEX40, HEX64, NUMBER = "[0-9a-f]{40}", "[0-9a-f]{64}", "[0-9]{16}"
 BACKUP = re.compile(r"(user|shared|server)/[A-Za-z0-9._@=~-]{1,255}")
 LOG = re.compile(rf"({NUMBER})(?:-({NUMBER}))?\.tar\.zst")
 CHECKPOINT = re.compile(rf"({NUMBER})\.tar\.zst")
-COPYING = re.compile(rf"copying-({NUMBER})\.json")
+COPYING = re.compile(rf"copying-({NUMBER})-([0-9a-f]{{32}})\.json")
 PACK = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})\.tar\.zst")
 ENTRY = re.compile(rf"(?:{NUMBER}/)?(?:commit\.ndjson|places\.ndjson|{HEX40}\.eml|{HEX64}\.part)"
                    rf"|state\.ndjson|state\.json|backup\.json|directory\.json|{HEX64}\.(?:records|messages|places)")
@@ -547,8 +547,13 @@ class Log:
         self.later = set()      # checkpoints after the moment
 
     def state(self):
-        stored = list(self.store.names(f"backups/{self.backup}/log"))
-        names = self.belonging([m for m in map(LOG.fullmatch, stored) if m])
+        names, copying = [], 0
+        for name in self.store.names(f"backups/{self.backup}/log"):
+            if m := LOG.fullmatch(name):
+                names.append(m)
+            elif m := COPYING.fullmatch(name):
+                copying = max(copying, int(m[1]) if m[2] == self.id() else 0)
+        names = self.belonging(names)
         state, self.next = self.begin(names)
         begun = self.next > 1
         if not names:
@@ -567,7 +572,10 @@ class Log:
             if not self.object(state, m[0], first, last):
                 break
         else:
-            self.copied(stored)
+            end = max((int(m[2] or m[1]) for m in names), default=0)
+            if copying > end:       # format.md 2.1
+                self.problems.add("the backup was not completely copied: "
+                                  f"it has commit {end}, and not all of the next ones up to {copying}; run the export again")
         if self.next == 1:
             raise Trouble(f"{self.backup}: the backup has no data at that time")
         for n, why in self.lost:
@@ -577,11 +585,12 @@ class Log:
                 self.problems.add(f"commit {n} is skipped: {why}")
         return state
 
-    def copied(self, stored):
-        """Reports a log that was not completely copied (format.md 2.1)."""
-        end = max((int(m[1]) for m in map(COPYING.fullmatch, stored) if m), default=0)
-        if end >= self.next:
-            self.problems.add(f"the backup was not completely copied: commits {self.next} to {end} are not here yet; run the export again")
+    def id(self):
+        """Returns the id in backup.json; None if it is unreadable."""
+        key = f"backups/{self.backup}/backup.json"
+        with contextlib.suppress(Damaged), damage(key), self.store.get(key) as path, open(path, "rb") as f:
+            return json.load(f)["id"]
+        return None
 
     # -- objects that do not belong to the log, although they are in its place: format.md 4
 

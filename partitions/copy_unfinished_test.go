@@ -23,6 +23,7 @@ import (
 type unfinishedWorld struct {
 	t     *testing.T
 	clock *clocked
+	begun time.Time
 	store *memstore.Store
 	out   *memstore.Store
 	set   *host // with out as its partition
@@ -37,7 +38,7 @@ func (w *unfinishedWorld) export() error {
 // mergedSinceExport has a segment of the commits 1 to 7, of which the export has 3, and commit 8.
 func mergedSinceExport(t *testing.T) *unfinishedWorld {
 	c := &clocked{now: time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)}
-	w := &unfinishedWorld{t: t, clock: c, store: memstore.New(c.clock), out: memstore.New(c.clock), inbox: newSource("user.anne")}
+	w := &unfinishedWorld{t: t, clock: c, begun: c.now, store: memstore.New(c.clock), out: memstore.New(c.clock), inbox: newSource("user.anne")}
 	h := newHostWith(t, c.options, w.store)
 	w.set = newHostWith(t, c.options, w.out)
 	for i := range 7 {
@@ -63,7 +64,7 @@ func mergedSinceExport(t *testing.T) *unfinishedWorld {
 // retainedSinceExport has a log that begins long after the end of the export.
 func retainedSinceExport(t *testing.T) *unfinishedWorld {
 	a := newAged(t)
-	w := &unfinishedWorld{t: t, store: a.store, out: memstore.New(a.clock), inbox: newSource("user.anne")}
+	w := &unfinishedWorld{t: t, begun: a.clock(), store: a.store, out: memstore.New(a.clock), inbox: newSource("user.anne")}
 	with := func(o *partitions.Options) { o.Now, o.NoCheckpoints = a.clock, true }
 	h := newHostWith(t, with, w.store)
 	w.set = newHostWith(t, with, w.out)
@@ -157,7 +158,7 @@ func (w *unfinishedWorld) unfinished(at string) bool {
 		_, err = verify.Run(t.Context(), f, verify.Options{Quick: quick, Report: func(p verify.Problem) {
 			mentions := strings.Contains(p.Text, history.ErrUnfinished.Error())
 			reported = reported || mentions
-			if !is && !mentions && !strings.Contains(p.Text, "so readers ignore") {
+			if !mentions && !strings.Contains(p.Text, "so readers ignore") {
 				t.Errorf("%s: verify: %s", at, p)
 			}
 		}})
@@ -165,10 +166,32 @@ func (w *unfinishedWorld) unfinished(at string) bool {
 			t.Errorf("%s: verify (quick: %v): %v, reported: %v, want %v", at, quick, err, reported, is)
 		}
 	}
+	w.moments(at, f, is)
 	if is {
 		w.refused(at, f)
 	}
 	return is
+}
+
+// moments checks that no moment lacks commits without a report that the copy is unfinished.
+func (w *unfinishedWorld) moments(at string, f *repository.Found, unfinished bool) {
+	w.t.Helper()
+	for n := uint64(1); n <= 40; n++ {
+		for _, moment := range []history.Moment{{Number: n}, {Time: w.begun.Add(time.Duration(n) * 12 * time.Hour)}} {
+			moment.Tolerant = true
+			m, err := f.Load(w.t.Context(), moment)
+			if err != nil {
+				continue // before the log, or after its end
+			}
+			err = f.Incomplete(m)
+			if is := errors.Is(err, history.ErrUnfinished); err != nil && (!is || !unfinished) || strings.Contains(fmt.Sprint(err), "lost") {
+				w.t.Errorf("%s: %s: %v", at, moment, err)
+			}
+			if err := m.Close(); err != nil {
+				w.t.Error(err)
+			}
+		}
+	}
 }
 
 // refused checks that nothing repairs an unfinished copy, and that it is the source of no other copy.
@@ -217,34 +240,41 @@ func (w *unfinishedWorld) nothingBeside(at string) {
 }
 
 // An object beside the log means nothing once the log has the commit: its removal has failed, or the request
-// to put it was late. Readers then use the log, and report what it has lost. The next export removes the
-// object, also if it is of a commit that the log never had, because the bucket was restored to an older state.
+// to put it was late. It never means anything beside another backup. Readers then use the log, and report
+// losses. The next export removes the object.
 func TestCopyingKeyLeft(t *testing.T) {
 	w := mergedSinceExport(t)
 	w.finishes("at first")
-	beside := func(s *memstore.Store, n uint64) {
+	id := found(t, w.store).Info.ID
+	beside := func(s *memstore.Store, n uint64, id string) {
 		t.Helper()
-		if _, err := s.Put(t.Context(), history.CopyingKey("user/anne", n), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
+		if _, err := s.Put(t.Context(), history.CopyingKey("user/anne", n, id), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for n := uint64(1); n <= 8; n++ {
-		beside(w.out, n)
+		beside(w.out, n, id)
 		if w.unfinished(fmt.Sprint("left of commit ", n)) {
 			t.Errorf("commit %d: the log has it", n)
 		}
 		w.finishes(fmt.Sprint("left of commit ", n))
 	}
-	beside(w.out, 99)
+	other := repository.NewID()
+	beside(w.out, 99, other)
+	if w.unfinished("of another backup") {
+		t.Error("an object of another backup counts")
+	}
+	w.out.Lose(history.CopyingKey("user/anne", 99, other))
+	beside(w.out, 99, id)
 	if !w.unfinished("of commit 99") {
 		t.Error("an export up to commit 99 is not noticed")
 	}
-	w.finishes("of commit 99")
+	w.out.Lose(history.CopyingKey("user/anne", 99, id))
 
-	beside(w.out, 8)
+	beside(w.out, 8, id)
 	w.out.Lose(history.LogKey("user/anne", 8))
 	w.finishes("lost in the export") // whatever is reported until then
-	beside(w.store, 7)
+	beside(w.store, 7, id)
 	w.store.Lose(history.LogKey("user/anne", 8))
 	f := found(t, w.store)
 	m, err := f.Load(t.Context(), history.Moment{Tolerant: true})
@@ -358,4 +388,104 @@ func (w *unfinishedWorld) grow() {
 	w.inbox.deliver(mail(int(w.inbox.lastUID)+20, 500))
 	h.sync("anne", w.inbox)
 	compacted(w.t, w.store, w.clock.clock)
+}
+
+// An export begins while a repair of the copy reads it. The repair ends when it has the lock.
+func TestExportBeginsDuringARepair(t *testing.T) {
+	w := mergedSinceExport(t)
+	w.garble(history.CheckpointKey("user/anne", 2))
+	f, net := found(t, w.out), faultstore.New(w.out)
+	f.Partition.Store = net
+	begun := false
+	net.Add(faultstore.Fault{Match: func(op, _ string) bool { return op == "put" }, Call: func(_, key string) { // the first one is of a lease, after verify
+		if begun {
+			return
+		}
+		begun = true
+		w.interrupted()
+	}})
+	_, err := verify.Repair(t.Context(), f, verify.RepairOptions{Problem: func(verify.Problem) {}, Report: func(verify.Change) {},
+		Lock: repository.LockOptions{Owner: "test", Host: "host", Now: w.clock.clock}, Others: []repository.Config{f.Partition}})
+	if !begun || !errors.Is(err, history.ErrUnfinished) {
+		t.Errorf("begun: %v; repair: %v", begun, err)
+	}
+	if err := w.export(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A commit of an unfinished copy is damaged. Readers report both.
+func TestDamageInAnUnfinishedExport(t *testing.T) {
+	w := mergedSinceExport(t)
+	w.interrupted()
+	for _, key := range []string{history.LogKey("user/anne", 2), history.SegmentKey("user/anne", 1, 7)} {
+		w.garble(key)
+	}
+	f := found(t, w.out)
+	m, err := f.Load(t.Context(), history.Moment{Tolerant: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := f.Incomplete(m); !errors.Is(err, history.ErrUnfinished) || !strings.Contains(err.Error(), "has also lost") {
+		t.Error(err)
+	}
+}
+
+// garble puts a damaged object into the export.
+func (w *unfinishedWorld) garble(key string) {
+	w.t.Helper()
+	if _, err := w.out.Put(w.t.Context(), key, strings.NewReader("damaged"), objstore.PutOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// interrupted exports up to the newest commit.
+func (w *unfinishedWorld) interrupted() {
+	w.t.Helper()
+	w.out.SetFaults(func(op, key string) error {
+		if op == "put" && key == history.LogKey("user/anne", 8) {
+			return errDenied
+		}
+		return nil
+	}, nil)
+	err := w.export()
+	w.out.SetFaults(nil, nil)
+	if !errors.Is(err, errDenied) {
+		w.t.Fatalf("%v: this test no longer covers its case", err)
+	}
+}
+
+// An import was interrupted, and the user syncs before it is repeated: the new backup continues the log that
+// was copied. It does not count as an unfinished copy.
+func TestSyncAfterAnInterruptedImport(t *testing.T) {
+	w := mergedSinceExport(t)
+	store := memstore.New(w.clock.clock)
+	h := newHostWith(t, w.clock.options, store)
+	store.SetFaults(func(op, key string) error {
+		if op == "put" && key == history.LogKey("user/anne", 8) {
+			return errDenied
+		}
+		return nil
+	}, nil)
+	_, err := h.importFound(found(t, w.store), repository.LockOptions{Owner: "test", Now: w.clock.clock})
+	store.SetFaults(nil, nil)
+	if !errors.Is(err, errDenied) || store.Bytes(history.SegmentKey("user/anne", 1, 7)) == nil {
+		t.Fatalf("%v, %q: this test no longer covers its case", err, store.Keys("backups/"))
+	}
+	h.syncUntil("anne", w.inbox)
+	f := found(t, store)
+	m, err := f.Load(t.Context(), history.Moment{Tolerant: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := f.Incomplete(m); errors.Is(err, history.ErrUnfinished) {
+		t.Error(err)
+	}
+	for _, k := range store.Keys("backups/user/anne/log/") {
+		if _, _, ok := history.ParseLogKey("user/anne", k); !ok {
+			t.Errorf("%s is beside the log", k)
+		}
+	}
 }

@@ -78,7 +78,7 @@ func parseObject(prefix string, info objstore.Info) object {
 }
 
 func isCopying(key string) bool {
-	_, ok := history.ParseCopyingKey(anyBackup, key)
+	_, _, ok := history.ParseCopyingKey(anyBackup, key)
 	return ok
 }
 

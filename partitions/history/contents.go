@@ -12,13 +12,13 @@ type span struct{ from, to uint64 }
 // contents is the result of a LIST of a log. It has a span for each run of commits and for
 // each segment, so that it is small even for a long log.
 type contents struct {
-	commits  []span   // objects of single commits, in runs, ascending
-	segments []span   // by key, without those that do not belong to the log
-	weak     []span   // segments that are used only for commits that no other object has
-	foreign  []span   // segments that do not belong to the log
-	strays   []span   // single commits from before the log
-	newest   uint64   // highest number of any object
-	copying  []uint64 // commits that copies put last, see CopyingKey
+	commits  []span // objects of single commits, in runs, ascending
+	segments []span // by key, without those that do not belong to the log
+	weak     []span // segments that are used only for commits that no other object has
+	foreign  []span // segments that do not belong to the log
+	strays   []span // single commits from before the log
+	newest   uint64 // highest number of any object
+	copying  uint64 // the highest commit that a copy puts last, see CopyingKey
 }
 
 // list lists the objects of the log with numbers above after. It does not see a segment
@@ -36,8 +36,8 @@ func (l *Log) list(ctx context.Context, after uint64) (*contents, error) {
 		from, to, ok := ParseLogKey(l.Backup, info.Key)
 		switch {
 		case !ok:
-			if n, ok := ParseCopyingKey(l.Backup, info.Key); ok {
-				c.copying = append(c.copying, n)
+			if n, id, ok := ParseCopyingKey(l.Backup, info.Key); ok && id == l.ID {
+				c.copying = max(c.copying, n)
 			}
 			continue
 		case info.Key == LogKey(l.Backup, from):

@@ -127,7 +127,7 @@ func FuzzCondemned(f *testing.F) {
 
 // FuzzKeys parses the keys of a bucket, which somebody else may have chosen.
 func FuzzKeys(f *testing.F) {
-	for _, key := range []string{LogKey(anne, 7), SegmentKey(anne, 1, 7), CheckpointKey(anne, 7), RecordsKey(anne, [32]byte{1}), CopyingKey(anne, 7), fuzzPack,
+	for _, key := range []string{LogKey(anne, 7), SegmentKey(anne, 1, 7), CheckpointKey(anne, 7), RecordsKey(anne, [32]byte{1}), CopyingKey(anne, 7, strings.Repeat("0f", 16)), fuzzPack,
 		"backups/log/0000000000000001" + objectSuffix, "packs//" + objectSuffix} {
 		f.Add(anne, key)
 	}
@@ -138,7 +138,7 @@ func FuzzKeys(f *testing.F) {
 		if n, ok := ParseCheckpointKey(backup, key); ok && key != CheckpointKey(backup, n) {
 			t.Errorf("%q was read as checkpoint %d", key, n)
 		}
-		if n, ok := ParseCopyingKey(backup, key); ok && key != CopyingKey(backup, n) {
+		if n, id, ok := ParseCopyingKey(backup, key); ok && key != CopyingKey(backup, n, id) {
 			t.Errorf("%q was read as a copy up to commit %d", key, n)
 		}
 		if b, n, ok := parseAnyLogKey(key); ok {

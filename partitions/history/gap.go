@@ -2,6 +2,7 @@ package history
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -43,10 +44,14 @@ func (m *Mem) Skipped() []Damage { return m.skipped }
 // lack the rest, even if MissingCommits returns nothing.
 func (m *Mem) Unfinished() error { return m.copying }
 
-// MissingCommits describes the gaps without a bridged event; "" = none.
+// MissingCommits describes the gaps without a bridged event; "" = none. If the log is Unfinished, a copy
+// may not have put the commits that no object has: these are not among them.
 func (m *Mem) MissingCommits() string {
 	var out []string
 	for _, g := range m.unbridged() {
+		if m.copying != nil && errors.Is(g.Err, ErrAbsent) {
+			continue
+		}
 		out = append(out, g.String())
 	}
 	return strings.Join(out, ", ")
@@ -54,6 +59,11 @@ func (m *Mem) MissingCommits() string {
 
 // Bridged returns the commits named by the bridged events in applied commits.
 func (m *Mem) Bridged() []LostRange { return m.bridged }
+
+// lacks reports whether no object has a commit that no bridge names.
+func (m *Mem) lacks() bool {
+	return slices.ContainsFunc(m.unbridged(), func(g Gap) bool { return errors.Is(g.Err, ErrAbsent) })
+}
 
 func (m *Mem) unbridged() (out []Gap) {
 	for _, g := range m.gaps {

@@ -25,6 +25,8 @@ type Moment struct {
 	Now time.Time
 	// Tolerant accepts a log with unreadable commits. Mem.Gaps returns them.
 	Tolerant bool
+	// ID is that in backup.json. If it is empty, a copy that is not complete is not recognized (CopyingKey).
+	ID string
 	// Heads leaves records and messages out, which saves most of the work for a long log.
 	// Mailboxes and items are those of the moment, but the totals of the mailboxes are not,
 	// and Mem answers questions about records and messages with ErrHeadsOnly, unless no
@@ -52,7 +54,7 @@ func (a Moment) String() string {
 // it, or the moment is Tolerant (see Mem.Gaps). ctx must stay valid as long as the Mem is
 // used.
 func Load(ctx context.Context, s objstore.Store, backup string, at Moment) (*Mem, error) {
-	l := &loader{ctx: ctx, log: &Log{Store: s, Backup: backup}, at: at}
+	l := &loader{ctx: ctx, log: &Log{Store: s, Backup: backup, ID: at.ID}, at: at}
 	m, err := l.load()
 	if err != nil {
 		return nil, fmt.Errorf("state of %s at %s: %w", backup, at, err)

@@ -58,7 +58,7 @@ func (l *loader) load() (*Mem, error) {
 	if gaps := m.unbridged(); len(gaps) > 0 && !l.at.Tolerant {
 		err := gaps[0].Err
 		if m.copying != nil {
-			err = fmt.Errorf("%w: %w", m.copying, err)
+			err = fmt.Errorf("%w (%w)", m.copying, err)
 		}
 		if gaps[0].From == 1 && !l.atEnd() {
 			err = fmt.Errorf("%w that is kept: %w", ErrBeforeFirst, err)
@@ -220,7 +220,7 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 		}
 	}
 	if to > max(have.used(), base) {
-		if err := Unfinished(l.log.Backup, have.newest, have.copying); err != nil {
+		if err := l.log.Unfinished(have.newest, have.copying); err != nil {
 			return fmt.Errorf("commit %d of %s: %w: %w", to, l.log.Backup, ErrAbsent, err)
 		}
 		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, l.log.Backup, ErrAbsent, have.newest)
@@ -237,8 +237,8 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 	if err := apply(m, have, to); err != nil {
 		return err
 	}
-	if l.at.Number > have.newest || l.at.Number == 0 && m.tip.Number >= have.newest { // not a moment of the part that is there
-		m.copying = Unfinished(l.log.Backup, have.newest, have.copying)
+	if l.at.Number > have.newest || l.at.Number == 0 && m.tip.Number >= have.newest || m.lacks() { // not a moment of the part that is there
+		m.copying = l.log.Unfinished(have.newest, have.copying)
 	}
 	if l.applied == 0 && !asked { // no commit has named the hash of the base
 		if err := l.uncontradicted(m, have); err != nil {

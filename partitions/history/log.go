@@ -14,6 +14,7 @@ import (
 type Log struct {
 	Store  objstore.Store
 	Backup string // path, as "user/anne"
+	ID     string // in backup.json, to recognize a copy that is not complete (CopyingKey); "" = does not matter
 }
 
 // Tip is a point in a log: a commit, described by the values that the next one is checked

@@ -12,13 +12,12 @@ type Outline struct {
 	// Doubtful means that some objects contradict each other, see Log.Odd. This is so during
 	// a merge, after an interrupted one, or after a fault.
 	Doubtful bool
-	// Copying are the commits that copies put last, see CopyingKey.
-	Copying []uint64
-	backup  string
+	Copying  uint64 // the highest commit that a copy puts last, see CopyingKey; 0 = none
+	log      *Log
 }
 
 // Unfinished returns an error, ErrUnfinished, if a copy of the log has not put all of it.
-func (o Outline) Unfinished() error { return Unfinished(o.backup, o.Held, o.Copying) }
+func (o Outline) Unfinished() error { return o.log.Unfinished(o.Held, o.Copying) }
 
 // Outline lists the log.
 func (l *Log) Outline(ctx context.Context) (Outline, error) {
@@ -26,7 +25,10 @@ func (l *Log) Outline(ctx context.Context) (Outline, error) {
 	if err != nil {
 		return Outline{}, err
 	}
-	o := Outline{First: c.next(1), Newest: c.used(), Held: c.newest, Copying: c.copying, backup: l.Backup, Segments: len(c.segments), Doubtful: len(c.foreign)+len(c.strays) > 0}
+	o := Outline{
+		First: c.next(1), Newest: c.used(), Held: c.newest, Copying: c.copying, log: l,
+		Segments: len(c.segments), Doubtful: len(c.foreign)+len(c.strays) > 0,
+	}
 	for _, s := range c.segments {
 		o.Doubtful = o.Doubtful || c.doubtful(s)
 	}

@@ -160,6 +160,9 @@ func (m *Merger) add(ctx context.Context, job *Merged) error {
 	if outline.Newest == 0 {
 		return nil
 	}
+	if err := outline.Unfinished(); err != nil {
+		return err
+	}
 	tip, err := f.OpenTip(ctx, outline.Newest)
 	if err == nil && tip.Hash == "" {
 		err = fmt.Errorf("commit %d, the newest, cannot be read: nothing is merged, run ctl_backups verify --repair: %w", tip.Number, history.ErrCorrupt)

@@ -43,11 +43,14 @@ func (f *Found) Name() Name { return Name{f.Info.Kind, f.Info.Name} }
 
 // Load reads the state of the backup at a given moment.
 func (f *Found) Load(ctx context.Context, at history.Moment) (*history.Mem, error) {
+	at.ID = f.Info.ID
 	return history.Load(ctx, f.Partition.Store, f.Path, at)
 }
 
 // Log returns the log of the backup.
-func (f *Found) Log() *history.Log { return &history.Log{Store: f.Partition.Store, Backup: f.Path} }
+func (f *Found) Log() *history.Log {
+	return &history.Log{Store: f.Partition.Store, Backup: f.Path, ID: f.Info.ID}
+}
 
 // Find finds a backup. If it was moved, Find returns the copy in use. The error is
 // ErrNoBackup if no partition has it, and ErrUnknown if some could not be read.

@@ -18,16 +18,17 @@ import (
 
 // copier copies a backup into another partition (see the package comment).
 type copier struct {
-	from     *repository.Found
-	to       Target
-	packs    *packCopier
-	begun    bool      // upTo was called
-	trying   bool      // and has not succeeded since
-	asked    time.Time // when that began, and asked the target for packs; zero = perhaps long ago
-	end      logEnd
-	done     repository.Copied
-	named    map[string]bool         // segments whose packs are copied
-	progress func(repository.Copied) // may be nil
+	from      *repository.Found
+	to        Target
+	packs     *packCopier
+	begun     bool      // upTo was called
+	trying    bool      // and has not succeeded since
+	asked     time.Time // when that began, and asked the target for packs; zero = perhaps long ago
+	end       logEnd
+	importing bool
+	done      repository.Copied
+	named     map[string]bool         // segments whose packs are copied
+	progress  func(repository.Copied) // may be nil
 }
 
 func newCopier(from *repository.Found, to Target, report func(repository.Copied)) *copier {
@@ -91,7 +92,7 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 		return err
 	}
 	c.trying = false
-	return c.unannounce(ctx, n)
+	return c.unannounce(ctx)
 }
 
 // longCopy is how long a copy may take after it has asked for packs that the target has already.

@@ -125,43 +125,40 @@ func (c *copier) announcing(ctx context.Context, list iter.Seq2[objstore.Info, e
 }
 
 // announce puts the CopyingKey. If the target has the newest commit already, its log is complete without the
-// rest.
+// rest. The target of an import has no backup.json before the end, so that no tool reads it.
 func (c *copier) announce(ctx context.Context) error {
-	if c.end.announced == c.end.commit || c.end.reached() {
+	if c.importing || c.end.announced == c.end.commit || c.end.reached() {
 		return nil
 	}
-	if err := c.put(ctx, history.CopyingKey(c.from.Path, c.end.commit), strings.NewReader(history.CopyingBody)); err != nil {
+	if err := c.put(ctx, history.CopyingKey(c.from.Path, c.end.commit, c.from.Info.ID), strings.NewReader(history.CopyingBody)); err != nil {
 		return err
 	}
 	c.end.announced = c.end.commit
 	return nil
 }
 
-// unannounce removes the CopyingKeys of this copy, and of those that it has completed.
-func (c *copier) unannounce(ctx context.Context, n uint64) error {
-	keys := c.end.there.Copying
-	if c.end.announced > 0 {
-		keys = append(slices.Clone(keys), c.end.announced)
-		c.end.announced = 0
+// unannounce removes the CopyingKey of this copy, and of others that it has completed.
+func (c *copier) unannounce(ctx context.Context) error {
+	if c.end.announced == 0 && c.end.there.Copying == 0 {
+		return nil
 	}
-	for _, k := range keys {
-		if k > n { // of another copy, unless the log has ended there only before the source was restored to an older state
-			highest, err := c.from.HighestNumber(ctx)
-			if err != nil {
-				return err
-			}
-			if k <= highest {
-				continue
-			}
+	store := c.to.Config().Store
+	for info, err := range store.List(ctx, history.CopyingPrefix(c.from.Path), "") {
+		if err != nil {
+			return err
 		}
-		err := c.to.Config().Store.Delete(ctx, history.CopyingKey(c.from.Path, k))
+		n, id, ok := history.ParseCopyingKey(c.from.Path, info.Key)
+		if !ok || id != c.from.Info.ID || n > c.end.commit {
+			continue // of another copy, or of another backup
+		}
+		err := store.Delete(ctx, info.Key)
 		if errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrCredentials) {
-			continue // these keys may only add; the log has the commit, so the object means nothing
+			break // these keys may only add; the log has the commit, so the object means nothing
 		}
 		if err != nil {
 			return err
 		}
 	}
-	c.end.there.Copying = nil
+	c.end.announced, c.end.there.Copying = 0, 0
 	return nil
 }

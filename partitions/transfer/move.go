@@ -180,7 +180,8 @@ func Import(ctx context.Context, f *repository.Found, dest Target, o repository.
 		return repository.Copied{}, err
 	}
 	c := newCopier(f, dest, report)
-	from, err := f.Log().Outline(ctx)
+	c.importing = true
+	from, err := f.Log().Outline(ctx) // before anything is judged by the end of this log
 	if err == nil {
 		err = from.Unfinished()
 	}

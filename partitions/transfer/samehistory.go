@@ -12,12 +12,14 @@ import (
 
 // sameHistory returns an error if the target has another log under the same path. The log
 // of an interrupted copy is accepted, and that of another copy which began later. sameHistory notes its outline.
-func (c *copier) sameHistory(ctx context.Context) (err error) {
-	log := history.Log{Store: c.to.Config().Store, Backup: c.from.Path}
-	if c.end.there, err = log.Outline(ctx); err != nil {
+func (c *copier) sameHistory(ctx context.Context) error {
+	log := history.Log{Store: c.to.Config().Store, Backup: c.from.Path, ID: c.from.Info.ID}
+	o, err := log.Outline(ctx)
+	if err != nil {
 		return err
 	}
-	there := c.end.there.Held
+	c.end.there = o
+	there := o.Held
 	if there == 0 {
 		return nil
 	}

@@ -106,6 +106,9 @@ func (w *verifier) reportLog() {
 	whole := true
 	w.diagnosis.bridged = w.log.known
 	for _, p := range w.log.bad {
+		if w.diagnosis.unfinished != nil && errors.Is(p.err, history.ErrAbsent) {
+			continue
+		}
 		if r, ok := w.log.bridgedBy(p.from, p.to); ok {
 			w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: r.String() + ": known to be lost: the log records the loss and continues after it", Lost: true})
 			continue
@@ -150,6 +153,9 @@ func (w *verifier) gaps(m *history.Mem) {
 // it reports that and returns nil.
 func (w *verifier) state() (*history.Mem, error) {
 	m, err := soundState(w.ctx, w.f, w.unsound)
+	if err == nil && m.Unfinished() != nil { // a copy may have begun since the objects were listed
+		w.unfinished(m.Unfinished())
+	}
 	return m, w.damage("backups/"+w.f.Path, err)
 }
 

@@ -164,10 +164,13 @@ func (r *repairer) locked(ctx context.Context) (err error) {
 }
 
 // verifyAgain repeats the diagnosis if retention has removed a part of the log since: the rest of the
-// repair would treat that as a loss.
+// repair would treat that as a loss. It returns an error if a copy to this place has begun since.
 func (r *repairer) verifyAgain(ctx context.Context) error {
-	first, err := r.f.Log().First(ctx)
-	if err != nil || first <= r.first {
+	o, err := r.f.Log().Outline(ctx)
+	if err == nil {
+		err = o.Unfinished()
+	}
+	if err != nil || o.First <= r.first {
 		return err
 	}
 	w := newVerifier(ctx, r.f, Options{Report: func(Problem) {}, Step: r.o.Step})

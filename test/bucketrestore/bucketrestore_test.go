@@ -406,8 +406,16 @@ func TestExported(t *testing.T) {
 		t.Fatalf("no notes in moved/: %v", err)
 	}
 	p := &person{t, dir, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
+	f, err := repository.FindPath(t.Context(), repository.Config{Store: to}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = to.Put(t.Context(), history.CopyingKey("user/anne", 98, repository.NewID()), strings.NewReader(history.CopyingBody), objstore.PutOptions{})
+	if err != nil { // it is of another backup
+		t.Fatal(err)
+	}
 	checkStory(t, p, st)
-	if _, err := to.Put(t.Context(), history.CopyingKey("user/anne", 99), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
+	if _, err := to.Put(t.Context(), history.CopyingKey("user/anne", 99, f.Info.ID), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	_, diag, err := p.run("restore", "user/anne", filepath.Join(t.TempDir(), "unfinished"))

@@ -136,7 +136,11 @@ func TestUnfinishedExport(t *testing.T) {
 		t.Fatalf("%v, %v: this test no longer covers its case", list, err)
 	}
 	newest := list[len(list)-1].Name()
-	beside := filepath.Join(below, "copying-"+newest[:16]+".json")
+	f, err := repository.Find(t.Context(), w.Parts, repository.UserName("anne"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside := filepath.Join(below, "copying-"+newest[:16]+"-"+f.Info.ID+".json")
 	if err := errors.Join(os.Remove(filepath.Join(below, newest)), os.WriteFile(beside, []byte("{}"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +160,7 @@ func TestUnfinishedExport(t *testing.T) {
 	mustTool(t, other, "import anne: ok\n", "import", dir)
 	mustTool(t, other, "verify anne: ok\n", "verify", "anne")
 
-	_, err = other.Stores[0].Put(t.Context(), history.CopyingKey("user/anne", 99), strings.NewReader(history.CopyingBody), objstore.PutOptions{})
+	_, err = other.Stores[0].Put(t.Context(), history.CopyingKey("user/anne", 99, f.Info.ID), strings.NewReader(history.CopyingBody), objstore.PutOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,25 +65,21 @@ func showLog(c *command) error {
 	if err := l.unknown(); err != nil {
 		return err
 	}
-	if !past {
-		if err := l.copied(); err != nil {
+	if !past || len(l.unbridged()) > 0 {
+		outline, err := log.Outline(c.ctx)
+		if err != nil {
 			return err
 		}
+		l.copied(outline.Unfinished())
 	}
 	return l.reportLost()
 }
 
-// copied reports a log that was not completely copied: then its end was not lost.
-func (l *logWalk) copied() error {
-	outline, err := l.c.found.Log().Outline(l.c.ctx)
-	if err != nil {
-		return err
+// copied notes that a copy has not put all of the log: then commits that no object has were not lost.
+func (l *logWalk) copied(unfinished error) {
+	if l.unfinished = unfinished; unfinished != nil {
+		l.lost = slices.DeleteFunc(l.lost, func(g history.Gap) bool { return errors.Is(g.Err, history.ErrAbsent) })
 	}
-	if err := outline.Unfinished(); err != nil {
-		cli.Fprintf(l.c.err, "cyr_backup: %v\n", err)
-		return cli.ErrReported
-	}
-	return nil
 }
 
 // reportLost reports unreadable commits. It returns an error if no bridge in the log records some of
@@ -92,6 +88,9 @@ func (l *logWalk) reportLost() error {
 	c := l.c
 	open := l.unbridged()
 	var known []string
+	if l.unfinished != nil {
+		cli.Fprintf(c.err, "cyr_backup: %v\n", l.unfinished)
+	}
 	for _, g := range l.lost {
 		if !slices.Contains(open, g.String()) {
 			known = append(known, g.String())
@@ -101,6 +100,9 @@ func (l *logWalk) reportLost() error {
 		cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s, and was repaired: it continues without them\n", c.found.Path, strings.Join(known, ", "))
 	}
 	if len(open) == 0 {
+		if l.unfinished != nil {
+			return cli.ErrReported
+		}
 		return nil
 	}
 	cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s reports the damage\n", c.found.Path, strings.Join(open, ", "), c.found.Name().Full)
@@ -178,6 +180,8 @@ type logWalk struct {
 	shown    int
 	lost     []history.Gap       // commits that cannot be read
 	bridged  []history.LostRange // losses that commits record
+	// unfinished is the error of a log that was not completely copied; nil: it was.
+	unfinished error
 }
 
 // startLog loads the state before the first commit to print.

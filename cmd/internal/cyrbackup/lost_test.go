@@ -42,7 +42,11 @@ func TestALogWithLostCommits(t *testing.T) {
 // An unfinished export is no loss. The past that it has is complete.
 func TestALogThatWasNotCompletelyCopied(t *testing.T) {
 	w := story(t)
-	if _, err := w.Stores[0].Put(t.Context(), history.CopyingKey("user/anne", 99), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
+	f, err := repository.FindPath(t.Context(), w.Bucket("").Partitions[0], "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Stores[0].Put(t.Context(), history.CopyingKey("user/anne", 99, f.Info.ID), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for argv, complete := range map[string]bool{"anne list mailboxes": false, "anne log": false, "--commit 2 anne list mailboxes": true, "anne log --until 2026-10-01T00:00:00Z": true} {

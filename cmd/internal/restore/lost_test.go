@@ -8,12 +8,17 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // What an unfinished export has is restored.
 func TestRestoreFromAnUnfinishedCopy(t *testing.T) {
 	config, part := host(t)
-	if _, err := part.Store.Put(t.Context(), history.CopyingKey("user/anne", 99), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
+	f, err := repository.FindPath(t.Context(), part, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := part.Store.Put(t.Context(), history.CopyingKey("user/anne", 99, f.Info.ID), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	to := filepath.Join(t.TempDir(), "to")
