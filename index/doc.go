@@ -46,5 +46,5 @@
 //
 // <object> is the hash of a pack, or the SHA-256 of another object's key. The keys L and l
 // cannot be derived from the bucket, so they are kept when the cached contents of a
-// partition's packs are dropped. The keys S, which only save uploads, cannot either; they are removed after two weeks. So are the numbers of packs, which are never reused.
+// partition's packs are dropped. The keys S, which only save uploads, cannot either; they are removed one to two weeks after they were last used. So are the numbers of packs, which are never reused.
 package index

@@ -24,6 +24,8 @@ const (
 	refusedBusy = "busy"
 	// RefusedOutside is the kind of a refusal because of the scope of the login.
 	RefusedOutside = "outside"
+	// outsideHides is how long a refusal of another kind is shown although a refusal because of a scope is newer.
+	outsideHides = time.Hour
 	// contactText limits the text of a refusal.
 	contactText = 500
 )
@@ -126,10 +128,19 @@ func (c *contacts) server(client string, now time.Time, r *repository.Refusal) {
 	}
 	was.Last = now
 	if r != nil {
-		was.Refused = r
+		was.Refused = lastRefusal(was.Refused, r)
 		was.Refusals++
 	}
 	c.servers[client] = was
+}
+
+// lastRefusal returns the refusal to show: the newer one. But a refusal because of a scope, which can come
+// at each interval, hides no other kind for outsideHides.
+func lastRefusal(was, is *repository.Refusal) *repository.Refusal {
+	if was != nil && is.Kind == RefusedOutside && was.Kind != RefusedOutside && apart(was.At, is.At) < outsideHides {
+		return was
+	}
+	return is
 }
 
 // succeeded forgets the refusals of a server. The caller holds mu.

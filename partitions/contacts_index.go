@@ -46,6 +46,8 @@ func putServer(t *index.Txn, client string, v serverContact) error {
 	}
 	if v.Put = was.Put; v.Refused == nil {
 		v.Refused = was.Refused
+	} else {
+		v.Refused = lastRefusal(was.Refused, v.Refused)
 	}
 	if !v.reached {
 		v.Refusals += was.Refusals

@@ -117,6 +117,46 @@ func TestOutsideCountsForTheServer(t *testing.T) {
 	t.Errorf("servers %+v", s.Servers)
 }
 
+// A refusal because of a scope does not hide another one at once.
+func TestOutsideHidesNothing(t *testing.T) {
+	h, clock, _ := contactHost(t)
+	c := h.limited("eve")
+	h.set.Refused("eve [127.0.0.1]", nil, cyrus.ErrLocked)
+	for _, want := range []string{"busy", "busy", partitions.RefusedOutside} {
+		if _, _, err := c.getUser("anne"); !errors.Is(err, cyrus.ErrOutside) {
+			t.Fatal(err)
+		}
+		if err := h.set.FlushContacts(); err != nil {
+			t.Fatal(err)
+		}
+		s, err := h.set.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Servers) != 1 || s.Servers[0].Refused.Kind != want {
+			t.Errorf("%+v, want %s", s.Servers, want)
+		}
+		clock.pass(40 * time.Minute)
+	}
+}
+
+// FETCH gives a message only through the mailbox that has it.
+func TestFetchThroughTheMailbox(t *testing.T) {
+	_, _, eve, c := fenced(t)
+	folder := newSource("user.eve.Work")
+	folder.deliver(mail(20, 500))
+	c.mustSync("eve", eve, folder)
+	if err := c.fetch(folder, folder.records[0]); err != nil {
+		t.Error(err)
+	}
+	c.wantNone(eve, folder.records[0])
+	other := *folder.records[0]
+	other.UID = 7
+	c.wantNone(folder, &other)
+	folder.name = "user.eve.None"
+	c.wantNone(folder, folder.records[0])
+}
+
 // What a login has sent counts for one to two weeks, and is removed from the index then.
 func TestSentIsForgotten(t *testing.T) {
 	const week = 7 * 24 * 3600

@@ -235,8 +235,8 @@ func (c *conn) refuse(ctx context.Context, what, line string) error {
 
 // pause waits if the same thing was refused recently.
 func (c *conn) pause(ctx context.Context, what string) {
-	key := c.user + " " + c.subject // a client slows down nobody else
-	if c.subject == "" {
+	key := c.subject
+	if key == "" {
 		key = c.opt.Addr + " " + what
 	}
 	if d := c.srv.slow.refused(key); d > 0 {

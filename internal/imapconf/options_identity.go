@@ -51,7 +51,7 @@ func loginOptions() []Option {
 		{Name: "backup_credentials_path", Type: String, Default: "{configdirectory}/backup-credentials.db",
 			Doc: "File with the SCRAM credentials that ctl_backups passwd writes. SCRAM mechanisms are offered only if it exists."},
 		{Name: "backup_scopes", Type: String,
-			Doc: "File that says which users and shared mailboxes each login may touch, a line each: the login, then user names (* matches any characters but @, and alone everything), %SHARED/NAME for a shared mailbox and all below it, or %SHARED for all of them and the annotations of the server. A login without a line may touch nothing; %UNIX is for connections through a UNIX socket. Read at the start and at SIGHUP. Default: none, every login may touch everything."},
+			Doc: "File with the users and shared mailboxes that each login may touch, a line each: the login, then user names (* matches any characters but @, and alone everything), %SHARED/NAME for a shared mailbox and all below it, or %SHARED for all of them and the annotations of the server. A login without a line may touch nothing; %UNIX is for connections through a UNIX socket. Read at the start and at SIGHUP. Default: none, every login may touch everything."},
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package scopes reads the file that says which backups a login may touch
+// Package scopes reads the file with the backups that each login may touch
 // (option backup_scopes).
 //
 // A line names a login and the backups of its scope:

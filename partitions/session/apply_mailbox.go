@@ -168,7 +168,13 @@ func (u *mailboxUpdate) goesBack() string {
 // because it believes that it sent it before. Our state is then from another time: for
 // example, the source was set back and has reused the UIDs. The mailbox goes into resync, and
 // the client sends it whole next time.
+//
+// With a scope, a message can be unknown although RESERVE has reported it as held: the backup that had it
+// has lost it, or the login has sent it too long ago. The client is asked for it at the next attempt.
 func (u *mailboxUpdate) unknown(ctx context.Context, err error) error {
+	if u.x.fenced && u.complete && errors.Is(err, errUnknownMessage) {
+		return fmt.Errorf("%s: the client is asked for it later: %w", err.Error(), cyrus.ErrLocked)
+	}
 	if !errors.Is(err, errUnknownMessage) || u.complete || u.was == nil || u.was.Resync != "" || u.x.importing {
 		return err
 	}

@@ -250,6 +250,11 @@ func (x *Session) GetFetch(ctx context.Context, f cyrus.Fetch) (size int64, body
 	}
 	var m *history.MessageState
 	err = b.Read(ctx, func(st *partitions.State) (err error) {
+		if x.fenced {
+			if named, err := names(st, f); !named || err != nil {
+				return err
+			}
+		}
 		m, err = st.Message(f.GUID)
 		return err
 	})
@@ -261,6 +266,19 @@ func (x *Session) GetFetch(ctx context.Context, f cyrus.Fetch) (size int64, body
 	}
 	body, err = b.Open(ctx, m)
 	return m.Size, body, b.Failed(err)
+}
+
+// names reports whether the mailbox has a record of the message.
+func names(st *partitions.State, f cyrus.Fetch) (bool, error) {
+	if st == nil {
+		return false, nil
+	}
+	m, err := st.MailboxByName(f.Name)
+	if m == nil || err != nil {
+		return false, err
+	}
+	r, err := st.Record(m.UniqueID, f.UID)
+	return r != nil && !r.Gone && r.GUID == f.GUID, err
 }
 
 // GetFetchSieve reports a script with its content.

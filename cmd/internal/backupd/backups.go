@@ -75,9 +75,10 @@ func (b *backups) Reload(ctx context.Context, conf *imapconf.File) error {
 		if err := try(ctx, b.env.conf, conf); err != nil {
 			return err
 		}
+		b.limitNow(p, b.readOthers())
 		return master.ErrRecycle
 	}
-	b.keepOthers(p)
+	p.others = b.readOthers()
 	b.policy.Store(p)
 	return nil
 }

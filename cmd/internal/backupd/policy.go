@@ -3,6 +3,7 @@ package backupd
 import (
 	"io/fs"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
@@ -19,9 +20,9 @@ type policy struct {
 	conf   *imapconf.File
 	auth   *sasl.Authenticator
 	tls    *tlsconf.Server
-	name   string        // of this host, in greetings
-	umask  fs.FileMode   // of telemetry files
-	scopes *scopes.Table // nil: every login may touch every backup
+	name   string                       // of this host, in greetings
+	umask  fs.FileMode                  // of telemetry files
+	scopes atomic.Pointer[scopes.Table] // nil: every login may touch every backup
 
 	mu     sync.Mutex
 	server *replication.Server // nil until the first connection
@@ -63,21 +64,40 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, scopes: table, others: map[origin]*policy{}}, nil
+	p := &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, others: map[origin]*policy{}}
+	p.scopes.Store(table)
+	return p, nil
 }
 
-// keepOthers reads the policies of other services again. One with a mistake keeps its former policy.
-func (b *backups) keepOthers(newest *policy) {
+// readOthers reads the policies of other services with scopes again. One with a mistake keeps its former
+// policy. The policies without scopes are read by the next connection.
+func (b *backups) readOthers() map[origin]*policy {
 	own := b.policy.Load()
 	own.mu.Lock()
 	defer own.mu.Unlock()
+	out := map[origin]*policy{}
 	for o, was := range own.others {
 		p, err := b.load(o)
-		if err != nil {
+		switch had := was.scopes.Load() != nil; {
+		case err == nil && (had || p.scopes.Load() != nil):
+			out[o] = p
+		case err != nil && had:
 			b.env.log.Error("the settings of another service cannot be read: it keeps its former ones", "config", o.config, "service", o.service, "err", err)
-			p = was
+			out[o] = was
 		}
-		newest.others[o] = p
+	}
+	return out
+}
+
+// limitNow applies the scopes of new policies to the connections of this process, which end only after a
+// while if other changes need a new process.
+func (b *backups) limitNow(newest *policy, others map[origin]*policy) {
+	own := b.policy.Load()
+	own.scopes.Store(newest.scopes.Load())
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	for o, p := range others {
+		own.others[o].scopes.Store(p.scopes.Load())
 	}
 }
 

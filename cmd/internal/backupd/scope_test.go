@@ -3,6 +3,7 @@ package backupd
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/master"
 	"github.com/cyrusbackup/backupd/replication"
 )
 
@@ -133,7 +135,8 @@ func TestFormerNameInTheScope(t *testing.T) {
 	attempt(done)
 	attempt(locked)
 	attempt(locked)
-	s.want("GET MAILBOXES (user.anne user.bob)", done) // another name is none that was sent
+	s.want("GET MAILBOXES (user.anne user.bob)", done)      // other names were not sent
+	s.want("GET MAILBOXES (user.anne user.eve.Work)", done) // nor this one of the same backup
 	at = at.Add(refusalsFor + time.Second)
 	attempt(done)
 	attempt(locked)
@@ -159,7 +162,7 @@ func TestScopesOfAnotherService(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, u := range []string{"anne", "bob", "eve"} {
-			if p.scopes.Of("%UNIX").User(u) {
+			if p.scopes.Load().Of("%UNIX").User(u) {
 				has += u
 			}
 		}
@@ -177,6 +180,19 @@ func TestScopesOfAnotherService(t *testing.T) {
 			t.Errorf("after SIGHUP with %q: %q, want %q", c.text, got, c.want)
 		}
 	}
+}
+
+// Scopes apply at once, even if other changes need a new process: this one serves its connections for a
+// while.
+func TestScopesBeforeANewProcess(t *testing.T) {
+	s := newScoped(t, "%UNIX anne\n")
+	s.want("GET USER anne", "OK Success")
+	s.write("%UNIX eve\n")
+	if err := s.b.Reload(t.Context(), parseConf(t, s.conf+"backup_pack_size: 8M\n")); !errors.Is(err, master.ErrRecycle) {
+		t.Fatal(err)
+	}
+	s.want("GET USER anne", "NO IMAP_MAILBOX_LOCKED Mailbox locked")
+	s.want("GET USER eve", "OK Success")
 }
 
 // A file with a mistake stops the start, and a reload.

@@ -93,7 +93,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		OnLogin: b.logins.note,
 		Events:  b.meter.Events(),
 		Logger:  b.env.log,
-		Backend: backend{b, ready, func() *scopes.Table { return newest().scopes }},
+		Backend: backend{b, ready, func() *scopes.Table { return newest().scopes.Load() }},
 	}
 }
 
