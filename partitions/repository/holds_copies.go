@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // heldCopy is a copy that a move has left in another partition, with its holds before a release.
 type heldCopy struct {
 	*Found
-	holds      []Hold
-	unreadable bool // holds.json, which counts as a hold
+	holds []Hold // of an unreadable holds.json: the hold that it counts as
 }
 
 // Release ends the holds of a backup that match, and returns them. Those of copies that moves have left in other partitions end,
@@ -24,7 +25,7 @@ func Release(ctx context.Context, parts []Config, f *Found, now func() time.Time
 		return ended, err
 	}
 	for _, c := range copies {
-		more, err := c.release(ctx, f, match)
+		more, err := c.release(ctx, f, LockOptions{Now: now}, match)
 		if err != nil {
 			cerr = errors.Join(cerr, fmt.Errorf("partition %s: %w", c.Partition.Name, err))
 			continue
@@ -41,9 +42,10 @@ func Release(ctx context.Context, parts []Config, f *Found, now func() time.Time
 	return ended, cerr
 }
 
-// heldCopies returns the other copies of the backup with holds. An error about some of them comes with the others.
+// heldCopies returns the other copies of the backup with holds. Without an id, nothing shows that they are copies. An error about some
+// of them comes with the others.
 func (f *Found) heldCopies(ctx context.Context, parts []Config) (held []heldCopy, errs error) {
-	if f.Aside != "" || len(parts) < 2 {
+	if f.Aside != "" || f.Info.ID == "" || len(parts) < 2 {
 		return nil, nil
 	}
 	copies, unasked, err := CopiesOf(ctx, parts, f.Name())
@@ -57,40 +59,73 @@ func (f *Found) heldCopies(ctx context.Context, parts []Config) (held []heldCopy
 		if c.Partition.Name == f.Partition.Name || c.Info.ID != f.Info.ID {
 			continue
 		}
-		h, _, unreadable, err := c.holdsAnyway(ctx)
+		h, _, _, err := c.holdsAnyway(ctx)
 		if err != nil {
 			errs = errors.Join(errs, fmt.Errorf("partition %s: %w", c.Partition.Name, err))
 		} else if len(h.Holds) > 0 {
-			held = append(held, heldCopy{c, h.Holds, unreadable})
+			held = append(held, heldCopy{c, h.Holds})
 		}
 	}
 	return held, errs
 }
 
-// release combines the holds with those of the backup in use, and ends those that match and were there before. The time of the release
-// is that of the backup in use: the clock of this store may be ahead, and a later hold must survive a move back.
-func (c *heldCopy) release(ctx context.Context, inUse *Found, match func(Hold) bool) (ended []Hold, err error) {
-	if c.unreadable && !match(c.holds[0]) {
-		return nil, nil // any hold may have been in it
+// errOtherBackup reports that the backup of a copy is no longer in its place.
+var errOtherBackup = errors.New("another backup, or none, is in the place of the copy")
+
+// release ends the holds that match and were there before, and returns them. The other holds stay, and begin after the release of the
+// backup in use: otherwise a move back would end them. The time is that of the backup in use, because the clock of this store may be
+// ahead, and a later hold must survive a move back.
+func (c *heldCopy) release(ctx context.Context, inUse *Found, o LockOptions, match func(Hold) bool) (ended []Hold, err error) {
+	if !slices.ContainsFunc(c.holds, match) {
+		return nil, nil
+	}
+	o.SetDefaults()
+	if err := c.Partition.canLock(ctx, o.Now); err != nil {
+		return nil, err
 	}
 	now, _, _, err := inUse.holdsAnyway(ctx)
 	if err != nil {
 		return nil, err
 	}
-	err = c.changeHolds(ctx, true, func(h *Holds) (changed bool, _ error) {
-		ended = nil
-		was := slices.Clone(h.Holds)
-		changed = h.merge(now)
-		h.Holds = slices.DeleteFunc(h.Holds, func(x Hold) bool { return match(x) && slices.ContainsFunc(c.holds, x.same) })
-		for _, x := range was {
-			if match(x) && !slices.ContainsFunc(h.Holds, x.repeats) {
-				ended = append(ended, x)
-			}
-		}
-		return changed || len(h.Holds) != len(was), nil
+	err = c.changeHolds(ctx, true, func(h *Holds) (bool, error) {
+		ended = h.releaseCopy(now.Released, func(x Hold) bool { return match(x) && slices.ContainsFunc(c.holds, x.same) })
+		return len(ended) > 0, c.inPlace(ctx)
 	})
+	if errors.Is(err, errOtherBackup) {
+		return nil, nil // it has been set aside, erased or repaired meanwhile
+	}
 	return ended, err
 }
 
+// inPlace returns errOtherBackup unless the backup is still in its place.
+func (c *heldCopy) inPlace(ctx context.Context) error {
+	info, err := ReadBackupInfo(ctx, c.unlistedStore(), c.Path)
+	switch {
+	case errors.Is(err, objstore.ErrNotExist):
+		return errOtherBackup
+	case err == nil && info.ID != c.Info.ID:
+		return errOtherBackup
+	}
+	return err
+}
+
+// releaseCopy removes the holds that match from those of a copy. The others begin after the release of the backup in use.
+func (h *Holds) releaseCopy(released time.Time, match func(Hold) bool) (ended []Hold) {
+	h.Released = latest(h.Released, released)
+	kept := []Hold{}
+	for _, x := range h.Holds {
+		if match(x) {
+			ended = append(ended, x)
+			continue
+		}
+		if !x.Since.After(h.Released) {
+			x.Placed, x.Since = x.placed(), h.Released.Add(1)
+		}
+		kept = append(kept, x)
+	}
+	h.Holds = kept
+	return ended
+}
+
 // same reports whether y is the same hold, placed at the same time.
-func (x Hold) same(y Hold) bool { return x.repeats(y) && x.Since.Equal(y.Since) }
+func (x Hold) same(y Hold) bool { return x.repeats(y) && x.placed().Equal(y.placed()) }
