@@ -85,7 +85,7 @@ func (c *command) awaitFor(f *repository.Found, o repository.LockOptions, d time
 // release ends holds of backups, and prints them.
 func release(c *command) error {
 	return c.each(func(f *repository.Found) error {
-		ended, err := f.ReleaseHolds(c.ctx, c.clock, c.ends)
+		ended, err := repository.Release(c.ctx, c.bucket.Partitions, f, c.clock, c.ends)
 		c.tally.add(repository.Copied{}, err)
 		if err := c.released(f, ended, err); err != nil {
 			return err

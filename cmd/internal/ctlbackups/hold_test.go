@@ -329,3 +329,30 @@ func TestRetentionReadsHolds(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// A backup was moved while it was on hold. Its release lets it be erased, also if only the copy that the move has left is on hold.
+func TestReleaseAfterMove(t *testing.T) {
+	t.Parallel()
+	w, _ := spread(t)
+	from, to := at(t, w.Parts, "anne"), "one"
+	if from == to {
+		to = "two"
+	}
+	mustTool(t, w, "hold anne: ok\n", "hold", "anne", "--reason", "case 4711")
+	mustTool(t, w, "move anne: ok\n", "move", "anne", to)
+	if out, err := tool(t, w, "erase", "anne", "--yes", "--reason", "left"); err == nil || !strings.Contains(out, "case 4711") {
+		t.Errorf("on hold: %v: %s", err, out)
+	}
+	if _, err := foundIn(t, w.Bucket(""), "anne").ReleaseHolds(t.Context(), nil, repository.AnyHold); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := tool(t, w, "erase", "anne", "--yes", "--reason", "left"); err == nil || !strings.Contains(out, "case 4711") {
+		t.Errorf("the copy is on hold: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, "release", "anne"); err != nil || !strings.HasPrefix(out, "release anne: ok\n  ended: placed by ") {
+		t.Errorf("release: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, "erase", "anne", "--yes", "--reason", "left"); err != nil {
+		t.Errorf("erase: %v: %s", err, out)
+	}
+}
