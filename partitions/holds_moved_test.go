@@ -85,7 +85,7 @@ func TestReleaseAfterMove(t *testing.T) {
 	}
 }
 
-// An older program has released the backup in use only. A release ends what is left, and reports it.
+// An older program has released the backup in use only. A release ends the other hold, and reports it.
 func TestReleaseOfCopyOnly(t *testing.T) {
 	t.Parallel()
 	w, left := heldAndMoved(t, "one")
@@ -124,7 +124,7 @@ func TestReleaseOfUnreadableCopy(t *testing.T) {
 	}
 }
 
-// Holds of other backups of the name stay: of one that was set aside, and of one with another id.
+// Holds of other backups of the name stay: of a copy in set-aside/, and of a backup with another id.
 func TestReleaseLeavesOtherBackups(t *testing.T) {
 	t.Parallel()
 	w, left := heldAndMoved(t, "one")

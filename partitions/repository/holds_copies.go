@@ -67,7 +67,7 @@ func (f *Found) heldCopies(ctx context.Context, parts []Config) (held []heldCopy
 	return held, errs
 }
 
-// release combines the holds with those of the backup in use, and ends those that match and were there before. The time of the release
+// release combines the holds with those of the backup in use, and ends the matching ones from before. The time of the release
 // is that of the backup in use: the clock of this store may be ahead, and a later hold must survive a move back.
 func (c *heldCopy) release(ctx context.Context, inUse *Found, match func(Hold) bool) (ended []Hold, err error) {
 	if c.unreadable && !match(c.holds[0]) {
