@@ -68,6 +68,7 @@ HEX40, HEX64, NUMBER = "[0-9a-f]{40}", "[0-9a-f]{64}", "[0-9]{16}"
 BACKUP = re.compile(r"(user|shared|server)/[A-Za-z0-9._@=~-]{1,255}")
 LOG = re.compile(rf"({NUMBER})(?:-({NUMBER}))?\.tar\.zst")
 CHECKPOINT = re.compile(rf"({NUMBER})\.tar\.zst")
+COPYING = re.compile(rf"copying-({NUMBER})\.json")
 PACK = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})\.tar\.zst")
 ENTRY = re.compile(rf"(?:{NUMBER}/)?(?:commit\.ndjson|places\.ndjson|{HEX40}\.eml|{HEX64}\.part)"
                    rf"|state\.ndjson|state\.json|backup\.json|directory\.json|{HEX64}\.(?:records|messages|places)")
@@ -546,7 +547,8 @@ class Log:
         self.later = set()      # checkpoints after the moment
 
     def state(self):
-        names = self.belonging([m for m in map(LOG.fullmatch, self.store.names(f"backups/{self.backup}/log")) if m])
+        stored = list(self.store.names(f"backups/{self.backup}/log"))
+        names = self.belonging([m for m in map(LOG.fullmatch, stored) if m])
         state, self.next = self.begin(names)
         begun = self.next > 1
         if not names:
@@ -564,6 +566,8 @@ class Log:
             begun = True
             if not self.object(state, m[0], first, last):
                 break
+        else:
+            self.copied(stored)
         if self.next == 1:
             raise Trouble(f"{self.backup}: the backup has no data at that time")
         for n, why in self.lost:
@@ -572,6 +576,12 @@ class Log:
             else:
                 self.problems.add(f"commit {n} is skipped: {why}")
         return state
+
+    def copied(self, stored):
+        """Reports a log that was not completely copied (format.md 2.1)."""
+        end = max((int(m[1]) for m in map(COPYING.fullmatch, stored) if m), default=0)
+        if end >= self.next:
+            self.problems.add(f"the backup was not completely copied: commits {self.next} to {end} are not here yet; run the export again")
 
     # -- objects that do not belong to the log, although they are in its place: format.md 4
 

@@ -71,10 +71,15 @@ func parseObject(prefix string, info objstore.Info) object {
 		o.kind = kindBlocks
 	case o.rel == usesName:
 		o.kind = kindUses
-	case slices.Contains(without, o.rel):
+	case slices.Contains(without, o.rel), isCopying(key):
 		o.kind = kindNone
 	}
 	return o
+}
+
+func isCopying(key string) bool {
+	_, ok := history.ParseCopyingKey(anyBackup, key)
+	return ok
 }
 
 // prefixOf returns the prefix of the backup that a key belongs to, with a final slash. ok is

@@ -12,12 +12,13 @@ type span struct{ from, to uint64 }
 // contents is the result of a LIST of a log. It has a span for each run of commits and for
 // each segment, so that it is small even for a long log.
 type contents struct {
-	commits  []span // objects of single commits, in runs, ascending
-	segments []span // by key, without those that do not belong to the log
-	weak     []span // segments that are used only for commits that no other object has
-	foreign  []span // segments that do not belong to the log
-	strays   []span // single commits from before the log
-	newest   uint64 // highest number of any object
+	commits  []span   // objects of single commits, in runs, ascending
+	segments []span   // by key, without those that do not belong to the log
+	weak     []span   // segments that are used only for commits that no other object has
+	foreign  []span   // segments that do not belong to the log
+	strays   []span   // single commits from before the log
+	newest   uint64   // highest number of any object
+	copying  []uint64 // commits that copies put last, see CopyingKey
 }
 
 // list lists the objects of the log with numbers above after. It does not see a segment
@@ -35,6 +36,9 @@ func (l *Log) list(ctx context.Context, after uint64) (*contents, error) {
 		from, to, ok := ParseLogKey(l.Backup, info.Key)
 		switch {
 		case !ok:
+			if n, ok := ParseCopyingKey(l.Backup, info.Key); ok {
+				c.copying = append(c.copying, n)
+			}
 			continue
 		case info.Key == LogKey(l.Backup, from):
 			c.add(from)
@@ -129,16 +133,6 @@ func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
 		return 0, l.endsWith(from, c.newest)
 	}
 	return c.used(), nil
-}
-
-// Held returns the highest number that an object of the log has, 0 for an empty log. A log that is being
-// copied may end with a segment.
-func (l *Log) Held(ctx context.Context) (uint64, error) {
-	c, err := l.list(ctx, 0)
-	if err != nil {
-		return 0, err
-	}
-	return c.newest, nil
 }
 
 func (l *Log) endsWith(n, newest uint64) error {

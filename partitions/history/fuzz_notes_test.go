@@ -127,7 +127,7 @@ func FuzzCondemned(f *testing.F) {
 
 // FuzzKeys parses the keys of a bucket, which somebody else may have chosen.
 func FuzzKeys(f *testing.F) {
-	for _, key := range []string{LogKey(anne, 7), SegmentKey(anne, 1, 7), CheckpointKey(anne, 7), RecordsKey(anne, [32]byte{1}), fuzzPack,
+	for _, key := range []string{LogKey(anne, 7), SegmentKey(anne, 1, 7), CheckpointKey(anne, 7), RecordsKey(anne, [32]byte{1}), CopyingKey(anne, 7), fuzzPack,
 		"backups/log/0000000000000001" + objectSuffix, "packs//" + objectSuffix} {
 		f.Add(anne, key)
 	}
@@ -137,6 +137,9 @@ func FuzzKeys(f *testing.F) {
 		}
 		if n, ok := ParseCheckpointKey(backup, key); ok && key != CheckpointKey(backup, n) {
 			t.Errorf("%q was read as checkpoint %d", key, n)
+		}
+		if n, ok := ParseCopyingKey(backup, key); ok && key != CopyingKey(backup, n) {
+			t.Errorf("%q was read as a copy up to commit %d", key, n)
 		}
 		if b, n, ok := parseAnyLogKey(key); ok {
 			if from, _, ok := ParseLogKey(b, key); !ok || from != n {

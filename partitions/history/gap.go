@@ -39,6 +39,10 @@ func (m *Mem) Gaps() []Gap { return m.gaps }
 // Skipped returns the damaged checkpoints that were skipped in favour of an older one.
 func (m *Mem) Skipped() []Damage { return m.skipped }
 
+// Unfinished returns an error, ErrUnfinished, if a copy of the log has not put all of it. The state may
+// lack the rest, even if MissingCommits returns nothing.
+func (m *Mem) Unfinished() error { return m.copying }
+
 // MissingCommits describes the gaps without a bridged event; "" = none.
 func (m *Mem) MissingCommits() string {
 	var out []string

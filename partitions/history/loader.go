@@ -23,6 +23,7 @@ type loader struct {
 	doubt   bool     // something is damaged: ask whether the log contradicts the base
 	after   uint64   // the base
 	next    uint64   // the first commit after the base that the log has
+	newest  uint64   // the last one
 	applied int      // number of commits
 }
 
@@ -56,7 +57,10 @@ func (l *loader) load() (*Mem, error) {
 	m.skipped = l.bad
 	if gaps := m.unbridged(); len(gaps) > 0 && !l.at.Tolerant {
 		err := gaps[0].Err
-		if gaps[0].From == 1 && !l.newest() {
+		if m.copying != nil {
+			err = fmt.Errorf("%w: %w", m.copying, err)
+		}
+		if gaps[0].From == 1 && !l.atEnd() {
 			err = fmt.Errorf("%w that is kept: %w", ErrBeforeFirst, err)
 		}
 		return nil, errors.Join(err, m.Close())
@@ -65,7 +69,7 @@ func (l *loader) load() (*Mem, error) {
 }
 
 // outdated reports whether something was missing that has been replaced since it was listed:
-// retention puts a checkpoint before it removes the log up to it.
+// retention puts a checkpoint before it removes the log up to it. A copy may have put the end of the log.
 func (l *loader) outdated(m *Mem, err error) (bool, error) {
 	missing := errors.Is(err, ErrAbsent) || errors.Is(err, ErrNotKept) || errors.Is(err, objstore.ErrNotExist)
 	for _, b := range l.bad {
@@ -87,7 +91,7 @@ func (l *loader) outdated(m *Mem, err error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return !slices.Equal(numbers, l.numbers) || have.next(l.after+1) != l.next, nil
+	return !slices.Equal(numbers, l.numbers) || have.next(l.after+1) != l.next || have.newest != l.newest, nil
 }
 
 // readable makes the state from the readable part of the log.
@@ -208,7 +212,7 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 	if to == 0 {
 		to = have.used()
 	}
-	l.after, l.next = base, have.next(base+1)
+	l.after, l.next, l.newest = base, have.next(base+1), have.newest
 	asked := l.doubt || have.newest < base
 	if asked {
 		if err := l.uncontradicted(m, have); err != nil {
@@ -216,6 +220,9 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 		}
 	}
 	if to > max(have.used(), base) {
+		if err := Unfinished(l.log.Backup, have.newest, have.copying); err != nil {
+			return fmt.Errorf("commit %d of %s: %w: %w", to, l.log.Backup, ErrAbsent, err)
+		}
 		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, l.log.Backup, ErrAbsent, have.newest)
 	}
 	if err := l.notKept(m, have); err != nil {
@@ -230,12 +237,15 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 	if err := apply(m, have, to); err != nil {
 		return err
 	}
+	if l.at.Number > have.newest || l.at.Number == 0 && m.tip.Number >= have.newest { // not a moment of the part that is there
+		m.copying = Unfinished(l.log.Backup, have.newest, have.copying)
+	}
 	if l.applied == 0 && !asked { // no commit has named the hash of the base
 		if err := l.uncontradicted(m, have); err != nil {
 			return err
 		}
 	}
-	if base == 0 && l.applied == 0 && (len(m.gaps) == 0 || !l.newest()) {
+	if base == 0 && l.applied == 0 && (len(m.gaps) == 0 || !l.atEnd()) {
 		return ErrBeforeFirst
 	}
 	return nil
@@ -253,8 +263,8 @@ func (l *loader) uncontradicted(m *Mem, have *contents) error {
 	return err
 }
 
-// newest reports whether the moment is the newest commit.
-func (l *loader) newest() bool { return l.at.Number == 0 && l.at.Time.IsZero() }
+// atEnd reports whether the moment is the newest commit.
+func (l *loader) atEnd() bool { return l.at.Number == 0 && l.at.Time.IsZero() }
 
 // listFrom lists the log after base. It lists the whole log if commits after base are
 // missing from this list, because they may be in a segment that begins earlier.

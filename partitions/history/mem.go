@@ -48,6 +48,7 @@ type Mem struct {
 	bridged []LostRange
 	lenient bool     // there are gaps: events that depend on them are skipped
 	skipped []Damage // checkpoints that could not be read
+	copying error    // see Unfinished
 }
 
 type memMailbox struct {

@@ -45,7 +45,7 @@ func (e *NotKeptError) Is(err error) bool {
 // the log.
 func (l *loader) notKept(m *Mem, have *contents) error {
 	first := have.next(1)
-	if l.at.FromLog || l.newest() || first <= 1 || m.tip.Number+1 >= first || l.at.Number > 0 && l.at.Number == m.tip.Number {
+	if l.at.FromLog || l.atEnd() || first <= 1 || m.tip.Number+1 >= first || l.at.Number > 0 && l.at.Number == m.tip.Number {
 		return nil
 	}
 	i := len(l.numbers) - 1 // the newest is first

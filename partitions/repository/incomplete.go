@@ -7,8 +7,11 @@ import (
 )
 
 // Incomplete returns an error that names the commits whose changes are missing from m,
-// and nil if m is complete.
+// and nil if m is complete. The error is history.ErrUnfinished if a copy has not put all of the log.
 func (f *Found) Incomplete(m *history.Mem) error {
+	if err := m.Unfinished(); err != nil {
+		return err
+	}
 	missing := m.MissingCommits()
 	if missing == "" {
 		return nil

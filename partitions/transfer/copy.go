@@ -24,6 +24,7 @@ type copier struct {
 	begun    bool      // upTo was called
 	trying   bool      // and has not succeeded since
 	asked    time.Time // when that began, and asked the target for packs; zero = perhaps long ago
+	end      logEnd
 	done     repository.Copied
 	named    map[string]bool         // segments whose packs are copied
 	progress func(repository.Copied) // may be nil
@@ -41,15 +42,17 @@ const copyAhead = 8
 // upTo copies the log up to commit n, and everything that it refers to.
 func (c *copier) upTo(ctx context.Context, n uint64) error {
 	now := c.to.StoreNow(ctx, time.Time{})
-	there, err := c.sameHistory(ctx, n)
-	if err != nil {
+	if err := c.sameHistory(ctx); err != nil {
+		return err
+	}
+	if err := c.findEnd(ctx, n); err != nil {
 		return err
 	}
 	if !c.trying { // another try uses answers of the first
 		c.trying, c.asked = true, now
 		c.packs.forget() // the first copy, and the wait for the lock, may have taken long
 	}
-	if there > 0 && !c.begun {
+	if c.end.there.Held > 0 && !c.begun {
 		_, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
 		if errors.Is(err, objstore.ErrNotExist) {
 			c.asked = time.Time{} // the copy was interrupted, and may have been a long one
@@ -88,7 +91,7 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 		return err
 	}
 	c.trying = false
-	return nil
+	return c.unannounce(ctx, n)
 }
 
 // longCopy is how long a copy may take after it has asked for packs that the target has already.
@@ -130,8 +133,9 @@ func (c *copier) packsAgain(ctx context.Context, n uint64) error {
 }
 
 // rest copies blocks, then the log, then checkpoints, because each refers to the ones
-// before. It copies the log in order, because tools may read the copy at any time. whole
-// is false if a daemon has rewritten a checkpoint during the copy, or if retention has.
+// before; then the newest commit, and a checkpoint of it. It copies the log in order, because tools may
+// read the copy at any time. whole is false if a daemon has rewritten a checkpoint during the copy, or if
+// retention has.
 func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 	checkpoints, err := c.checkpoints(ctx, n)
 	if err != nil {
@@ -146,24 +150,20 @@ func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 	if err := c.objects(ctx, c.lacking(ctx, history.RecordsPrefix(c.from.Path), n), copyAhead); err != nil {
 		return false, err
 	}
-	if err := c.objects(ctx, c.withPacks(ctx, c.lacking(ctx, history.LogPrefix(c.from.Path), n)), 1); err != nil {
-		return false, err
-	}
-	if whole, err = c.putCheckpoints(ctx, checkpoints); err != nil || !whole {
-		return false, err
-	}
-	return c.begins(ctx, n)
+	return c.putLog(ctx, n, checkpoints)
 }
 
-// begins reports whether the copy has all checkpoints if its log may lack the beginning: retention may
-// have put checkpoints, and then have removed commits, since both were listed.
+// begins reports whether the copy has all checkpoints before its newest commit if its log may lack the
+// beginning: retention may have put checkpoints, and then have removed commits, since both were listed.
 func (c *copier) begins(ctx context.Context, n uint64) (bool, error) {
 	first, err := c.from.Log().First(ctx)
 	if err != nil || first <= 1 {
 		return err == nil, err
 	}
-	for _, err := range c.lacking(ctx, history.CheckpointPrefix(c.from.Path), n) {
-		return false, err
+	for info, err := range c.lacking(ctx, history.CheckpointPrefix(c.from.Path), n) {
+		if err != nil || c.isBefore(info) {
+			return false, err
+		}
 	}
 	return true, nil
 }
@@ -310,12 +310,8 @@ func (c *copier) hole(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	newest, err := log.Newest(ctx, 0)
-	if err != nil {
-		return false, err
-	}
 	var from uint64
-	if i := slices.IndexFunc(checkpoints, func(n uint64) bool { return n <= newest }); i >= 0 {
+	if i := slices.IndexFunc(checkpoints, func(n uint64) bool { return n <= c.end.newest }); i >= 0 {
 		from = checkpoints[i]
 	}
 	_, missing, err := log.End(ctx, from)

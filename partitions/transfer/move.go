@@ -161,7 +161,7 @@ func Copy(ctx context.Context, f *repository.Found, dest Target, report func(rep
 	}
 	err := c.finish(ctx)
 	for range copyTries {
-		if !errors.Is(err, objstore.ErrNotExist) {
+		if !errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, errChanged) {
 			break
 		}
 		err = c.finish(ctx) // commits were merged meanwhile: the next list has their segment
@@ -180,6 +180,13 @@ func Import(ctx context.Context, f *repository.Found, dest Target, o repository.
 		return repository.Copied{}, err
 	}
 	c := newCopier(f, dest, report)
+	from, err := f.Log().Outline(ctx)
+	if err == nil {
+		err = from.Unfinished()
+	}
+	if err != nil {
+		return c.done, err
+	}
 	now := &repository.Found{Partition: dest.Config(), Path: f.Path, Info: f.Info}
 	end, err := now.LogEnd(ctx)
 	if err != nil {

@@ -11,20 +11,21 @@ import (
 )
 
 // sameHistory returns an error if the target has another log under the same path. The log
-// of an interrupted copy is accepted; there is its newest commit, or 0.
-func (c *copier) sameHistory(ctx context.Context, n uint64) (there uint64, err error) {
+// of an interrupted copy is accepted, and that of another copy which began later. sameHistory notes its outline.
+func (c *copier) sameHistory(ctx context.Context) (err error) {
 	log := history.Log{Store: c.to.Config().Store, Backup: c.from.Path}
-	there, err = log.Held(ctx)
-	if err != nil || there == 0 {
-		return there, err
+	if c.end.there, err = log.Outline(ctx); err != nil {
+		return err
 	}
-	if there <= n {
-		same, err := c.continues(ctx, &log, there)
-		if err != nil || same {
-			return there, err
-		}
+	there := c.end.there.Held
+	if there == 0 {
+		return nil
 	}
-	return there, fmt.Errorf("partition %s (%s) has another history below backups/%s, up to commit %d: remove it if nobody needs it, and try again",
+	same, err := c.continues(ctx, &log, there)
+	if err != nil || same {
+		return err
+	}
+	return fmt.Errorf("partition %s (%s) has another history below backups/%s, up to commit %d: remove it if nobody needs it, and try again",
 		c.to.Config().Name, c.to.Config().Location, c.from.Path, there)
 }
 

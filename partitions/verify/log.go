@@ -19,8 +19,9 @@ const (
 
 // diagnosis is the damage that verify has found, as input for a repair.
 type diagnosis struct {
-	info, lock, condemned bool // damaged: backup.json, lock.json, condemned.json
-	collection            bool // damaged: upkeep.json of the partition
+	unfinished            error // a copy has not put all of the log
+	info, lock, condemned bool  // damaged: backup.json, lock.json, condemned.json
+	collection            bool  // damaged: upkeep.json of the partition
 	stuck                 stuck
 	log                   []history.LostRange  // unreadable commits without a bridge
 	bridged               []history.LostRange  // commits that bridges name
@@ -132,6 +133,9 @@ func (w *verifier) diagnose(p logProblem) {
 
 // gaps reports the commits that are missing from a state.
 func (w *verifier) gaps(m *history.Mem) {
+	if err := m.Unfinished(); err != nil {
+		w.unfinished(err)
+	}
 	w.log.known = append(w.log.known, m.Bridged()...)
 	for _, g := range m.Gaps() {
 		w.log.add(g.From, g.To, history.LogKey(w.f.Path, g.From), g.Err)

@@ -13,7 +13,8 @@ import (
 // the commit that must have followed a segment (history.Log.Newest). It ignores unknown keys.
 func (w *verifier) objects() (first, newest uint64, err error) {
 	w.step("checking the objects of the log")
-	var single uint64 // the newest commit with its own object
+	var single uint64    // the newest commit with its own object
+	var copying []uint64 // see history.CopyingKey
 	odd, err := w.odd()
 	if err != nil {
 		return 0, 0, err
@@ -26,6 +27,9 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 		number, isCheckpoint := history.ParseCheckpointKey(w.f.Path, info.Key)
 		isBlocks := history.IsRecordsKey(w.f.Path, info.Key)
 		if !isLog && !isCheckpoint && !isBlocks {
+			if n, ok := history.ParseCopyingKey(w.f.Path, info.Key); ok {
+				copying = append(copying, n)
+			}
 			continue
 		}
 		w.done.Objects++
@@ -64,10 +68,18 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 			return 0, 0, err
 		}
 	}
-	if newest > single {
+	if err := history.Unfinished(w.f.Path, newest, copying); err != nil {
+		w.unfinished(err)
+	} else if newest > single {
 		newest++
 	}
 	return first, newest, nil
+}
+
+// unfinished reports that a copy has not put all of the log. Nothing counts as lost then.
+func (w *verifier) unfinished(err error) {
+	w.problem(Problem{Object: "backups/" + w.f.Path, Text: err.Error()})
+	w.diagnosis.unfinished = err
 }
 
 // elsewhere reports whether other objects have commits whose object was merged after the list.

@@ -63,7 +63,8 @@ type RepairResult struct {
 // Repair verifies a backup, and repairs it as far as the bucket allows. It marks the rest,
 // so that the next sync sends it again. It holds the lock of the backup; daemons read the
 // log again afterwards. Each step is durable before another one depends on it, so after an
-// interruption the same call finishes the repair.
+// interruption the same call finishes the repair. A log that was not completely copied is left
+// unchanged: a commit in it would keep the copy from being finished.
 func Repair(ctx context.Context, f *repository.Found, o RepairOptions) (RepairResult, error) {
 	if f.Aside != "" {
 		return RepairResult{}, fmt.Errorf("%s: %w", f.Aside, repository.ErrAside)
@@ -77,8 +78,8 @@ func Repair(ctx context.Context, f *repository.Found, o RepairOptions) (RepairRe
 		return r.done, err
 	}
 	r.done.Found = w.done.Damaged
-	if r.done.Found == 0 {
-		return r.done, nil
+	if r.done.Found == 0 || w.diagnosis.unfinished != nil {
+		return r.done, w.diagnosis.unfinished
 	}
 	r.diagnosis, r.blocks, r.first = w.diagnosis, w.blocks, w.first
 	if foreign, err := r.setAsideForeign(ctx); err != nil || foreign {

@@ -384,7 +384,15 @@ func TestExported(t *testing.T) {
 	if notes, err := filepath.Glob(filepath.Join(dir, "moved/*/*.json")); err != nil || len(notes) == 0 {
 		t.Fatalf("no notes in moved/: %v", err)
 	}
-	checkStory(t, &person{t, dir, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}, st)
+	p := &person{t, dir, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
+	checkStory(t, p, st)
+	if _, err := to.Put(t.Context(), history.CopyingKey("user/anne", 99), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, diag, err := p.run("restore", "user/anne", filepath.Join(t.TempDir(), "unfinished"))
+	if code := new(exec.ExitError); !errors.As(err, &code) || code.ExitCode() != 75 || !strings.Contains(diag, "was not completely copied") {
+		t.Errorf("restore from an unfinished copy: %v\n%s", err, diag)
+	}
 }
 
 func TestRclone(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -116,6 +118,50 @@ func TestExportAndImport(t *testing.T) {
 	}
 	if out, err := tool(t, other, "import", t.TempDir()); err == nil || !strings.Contains(err.Error(), "repository.json") {
 		t.Errorf("an empty directory: %q, %v", out, err)
+	}
+}
+
+// An export was interrupted before it had put the newest commit. import refuses the copy, and so do verify
+// --repair and another export. The next export finishes it.
+func TestUnfinishedExport(t *testing.T) {
+	t.Parallel()
+	w, boxes := spread(t)
+	dir := t.TempDir()
+	boxes["anne"].Deliver(tooltest.Mail("late", "dave@example.org", 300), time.Now())
+	w.Sync(boxes["anne"])
+	mustTool(t, w, "export anne: ok\n", "export", "anne", dir)
+	below := filepath.Join(dir, "backups/user/anne/log")
+	list, err := os.ReadDir(below)
+	if err != nil || len(list) < 2 {
+		t.Fatalf("%v, %v: this test no longer covers its case", list, err)
+	}
+	newest := list[len(list)-1].Name()
+	beside := filepath.Join(below, "copying-"+newest[:16]+".json")
+	if err := errors.Join(os.Remove(filepath.Join(below, newest)), os.WriteFile(beside, []byte("{}"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(w *tooltest.World, argv ...string) {
+		t.Helper()
+		out, err := tool(t, w, argv...)
+		if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "is not completely copied") || !strings.Contains(out, "docs/damage.md") {
+			t.Errorf("ctl_backups %s: %v\n%s", strings.Join(argv, " "), err, out)
+		}
+	}
+	other := tooltest.New(t, "elsewhere")
+	refused(other, "import", dir)
+	mustTool(t, w, "export anne: ok\n", "export", "anne", dir)
+	if _, err := os.Stat(beside); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", beside, err)
+	}
+	mustTool(t, other, "import anne: ok\n", "import", dir)
+	mustTool(t, other, "verify anne: ok\n", "verify", "anne")
+
+	_, err = other.Stores[0].Put(t.Context(), history.CopyingKey("user/anne", 99), strings.NewReader(history.CopyingBody), objstore.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range []string{"verify anne", "verify -q anne", "verify --repair anne", "verify --repair -n anne", "export anne " + t.TempDir()} {
+		refused(other, strings.Fields(argv)...)
 	}
 }
 

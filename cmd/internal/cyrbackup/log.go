@@ -65,7 +65,25 @@ func showLog(c *command) error {
 	if err := l.unknown(); err != nil {
 		return err
 	}
+	if !past {
+		if err := l.copied(); err != nil {
+			return err
+		}
+	}
 	return l.reportLost()
+}
+
+// copied reports a log that was not completely copied: then its end was not lost.
+func (l *logWalk) copied() error {
+	outline, err := l.c.found.Log().Outline(l.c.ctx)
+	if err != nil {
+		return err
+	}
+	if err := outline.Unfinished(); err != nil {
+		cli.Fprintf(l.c.err, "cyr_backup: %v\n", err)
+		return cli.ErrReported
+	}
+	return nil
 }
 
 // reportLost reports unreadable commits. It returns an error if no bridge in the log records some of

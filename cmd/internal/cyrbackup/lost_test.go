@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
@@ -34,6 +35,20 @@ func TestALogWithLostCommits(t *testing.T) {
 			if !strings.Contains(out, text) {
 				t.Errorf("%s lacks %q:\n%s", tt.argv, text, out)
 			}
+		}
+	}
+}
+
+// An unfinished export is no loss. The past that it has is complete.
+func TestALogThatWasNotCompletelyCopied(t *testing.T) {
+	w := story(t)
+	if _, err := w.Stores[0].Put(t.Context(), history.CopyingKey("user/anne", 99), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for argv, complete := range map[string]bool{"anne list mailboxes": false, "anne log": false, "--commit 2 anne list mailboxes": true, "anne log --until 2026-10-01T00:00:00Z": true} {
+		out, err := tool(t, w, strings.Fields(argv)...)
+		if reported := strings.Contains(out, "is not completely copied"); reported == complete || errors.Is(err, cli.ErrReported) == complete || strings.Contains(out, "lost") {
+			t.Errorf("%s: %v\n%s", argv, err, out)
 		}
 	}
 }
