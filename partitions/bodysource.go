@@ -12,7 +12,8 @@ import (
 )
 
 // Copy copies a message from a place that the backup must not refer to: from the backup
-// that a mailbox comes from, or from another partition. It returns nil if it finds no copy, and a
+// that a mailbox comes from, from one that has taken the message in this unit of work, or from
+// another partition. It returns nil if it finds no copy, and a
 // message that is Lost if another partition has only unreadable ones: RESERVE may have reported those
 // as held.
 func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
@@ -24,6 +25,9 @@ func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	}
 	if m := w.stage.msgs[g]; m != nil && m.part != part {
 		return w.restage(ctx, m)
+	}
+	if m, err := w.fromTakers(ctx, g); m != nil || err != nil {
+		return m, err
 	}
 	m, err := w.stage.fromOthers(ctx, part, g)
 	if errors.Is(err, errBodyLost) {

@@ -28,6 +28,8 @@ type Stage struct {
 	key     index.Key        // SharedKey for lookups in keyOf; memory
 	keyOf   *Partition
 	several bool                  // the client works on several backups
+	takers  []taker               // if so: backups with messages of this unit of work inline
+	dropped bool                  // some of these messages are no longer in memory
 	failed  error                 // why a message of this unit of work could not be stored
 	relied  map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
 }
@@ -43,8 +45,10 @@ type stagedMessage struct {
 	// unsure is set until a lookup shows whether the message is held already. Lookups wait until
 	// they are needed, and then take many messages at once.
 	unsure bool
-	part   *Partition
-	packs  []*openPack // without duplicates
+	// taken is set when a commit has the body inline. Another backup may still need the message.
+	taken bool
+	part  *Partition
+	packs []*openPack // without duplicates
 	// Memory for chunks and packs of a message that is one chunk.
 	chunk [1]history.ChunkID
 	pack  [1]*openPack
@@ -94,6 +98,7 @@ func (g *Stage) Drop() {
 	clear(g.msgs)
 	g.tidy()
 	g.packed, g.failed = nil, nil
+	g.takers, g.dropped = nil, false
 	g.asked.forget()
 }
 
@@ -112,13 +117,17 @@ func (g *Stage) forget(m *stagedMessage) {
 
 // committed forgets a message that a commit has added to a backup. If the client works on several backups,
 // it sends a message once, although another one may name it: then the message stays until the end of the
-// unit of work, or until it is in a pack.
-func (g *Stage) committed(m *stagedMessage) {
-	if g.several && (m.inMem || len(g.msgs) <= maxHeld) {
-		m.unsure = true // the first backup has it
+// unit of work, or until memory is short. After that, it is read from the first backup (fromTakers).
+func (g *Stage) committed(m *stagedMessage, b *Backup) {
+	if !g.several || !m.inMem && len(g.msgs) > maxHeld {
+		g.forget(m)
 		return
 	}
-	g.forget(m)
+	m.unsure = true // the first backup has it
+	if m.inMem {
+		m.taken = true
+		g.takenBy(b)
+	}
 }
 
 // put makes m the staged message with its GUID.
@@ -196,8 +205,15 @@ func (g *Stage) hold(m *stagedMessage) {
 }
 
 // spill moves the messages in memory to packs, because they no longer fit into a commit. It
-// looks them up in s first, and forgets messages that are held already.
+// looks them up in s first, and forgets messages that are held already, also those that a commit has
+// taken, unless a lookup has found them since: then a record needs them.
 func (g *Stage) spill(ctx context.Context, s scope) error {
+	for _, m := range g.held {
+		if m.inMem && m.taken && m.unsure {
+			g.forget(m)
+			g.dropped = true
+		}
+	}
 	if err := g.lookUp(s); err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (w *Writer) certain(ctx context.Context, places []history.Place, again bool
 func (w *Writer) unstage() {
 	for _, m := range w.staged {
 		if w.stage.msgs[m.guid] == m {
-			w.stage.committed(m)
+			w.stage.committed(m, w.b)
 		}
 	}
 	clear(w.staged)

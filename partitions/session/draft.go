@@ -199,7 +199,7 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old before, m *par
 	case m != nil && x.unreadable == 0 && !d.u.complete:
 		d.u.missing++ // known to be missing; a delta does not include it
 		return nil
-	case m == nil && x.stage.Invalidated(d.u.b):
+	case m == nil && (x.stage.Invalidated(d.u.b) || x.unreadable == 0 && x.stage.Dropped()):
 		return fmt.Errorf("message %s: the partition has lost it since it was sent: %w", r.GUID, cyrus.ErrLocked)
 	case m == nil && x.unreadable == 0:
 		return fmt.Errorf("message %s: %w: %w", r.GUID, errUnknownMessage, cyrus.ErrBadParameters)
