@@ -105,14 +105,18 @@ func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Back
 	h := x.held[b]
 	if h != nil && x.lostOne(b.Lease()) {
 		delete(x.held, b)
+		x.set.Leave(b)
 		return nil, nil, fmt.Errorf("this connection was idle and another one works on %s: %w", n, cyrus.ErrLocked)
 	}
 	if h == nil {
+		b = x.set.Use(n)
+		x.trying = b
 		wait := x.set.Options().OutageWait
 		if len(x.held) > 0 {
 			wait = min(wait, secondLock)
 		}
 		if err := b.Lease().Take(ctx, x, wait); err != nil {
+			x.set.Leave(b)
 			return nil, nil, b.NotOpened(err)
 		}
 		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}, sent: map[string]bool{}, closed: map[string]bool{}}
@@ -143,6 +147,7 @@ func (x *Session) giveUp(b *partitions.Backup) {
 	delete(x.held, b)
 	x.lostOne(b.Lease())
 	b.Lease().Release(x)
+	x.set.Leave(b)
 }
 
 // Restart ends the unit of work and releases staging and backups.
