@@ -32,7 +32,7 @@ test: deps minio lint test-race
 # detector waits for a second by default: backupd is started a thousand times. By default the detector
 # maps its memory again for each allocation above 64 KiB, and each page of it then faults
 test-race:
-	GORACE='atexit_sleep_ms=0 clear_shadow_mmap_threshold=1073741824' $(GO) test -race -vet=off -shuffle=on -p 3 -timeout 25m ./test/e2e ./partitions ./partitions/maintenance ./test/bucketrestore ./...
+	GORACE='atexit_sleep_ms=0 clear_shadow_mmap_threshold=1073741824' $(GO) test -race -vet=off -shuffle=on -p 3 -timeout 40m ./test/e2e ./partitions ./partitions/maintenance ./test/bucketrestore ./...
 
 # without the real Cyrus, MinIO and the bucket tools; some packages mostly wait, so four run at a time
 unit:

@@ -135,9 +135,9 @@ func (c *contacts) server(client string, now time.Time, r *repository.Refusal) {
 }
 
 // lastRefusal returns the refusal to show: the newer one. But a refusal because of a scope, which can come
-// at each interval, hides no other kind for outsideHides.
+// at each interval, hides no other kind for outsideHides; except busy, which ends by itself and is as frequent.
 func lastRefusal(was, is *repository.Refusal) *repository.Refusal {
-	if was != nil && is.Kind == RefusedOutside && was.Kind != RefusedOutside && apart(was.At, is.At) < outsideHides {
+	if was != nil && is.Kind == RefusedOutside && was.Kind != RefusedOutside && was.Kind != refusedBusy && apart(was.At, is.At) < outsideHides {
 		return was
 	}
 	return is

@@ -104,7 +104,7 @@ func TestUnfinishedExport(t *testing.T) {
 func (w *unfinishedWorld) stoppedAtEach(faults func(func(error) memstore.Fault) (before, after memstore.Fault)) {
 	w.t.Helper()
 	was, seen := w.out.Snapshot(), 0
-	for n := 1; ; n++ {
+	for n := firstCall(); ; n += stride() {
 		var reached func() bool
 		w.out.SetFaults(faults(func(kind error) (f memstore.Fault) {
 			f, reached = fault(n, 1<<30, kind)
@@ -124,7 +124,7 @@ func (w *unfinishedWorld) stoppedAtEach(faults func(func(error) memstore.Fault) 
 			break
 		}
 	}
-	if seen == 0 {
+	if seen == 0 && stride() == 1 {
 		w.t.Error("no copy was unfinished: this test no longer covers its case")
 	}
 }
@@ -176,7 +176,7 @@ func (w *unfinishedWorld) unfinished(at string) bool {
 // moments checks that no moment lacks commits without a report that the copy is unfinished.
 func (w *unfinishedWorld) moments(at string, f *repository.Found, unfinished bool) {
 	w.t.Helper()
-	for n := uint64(1); n <= 40; n++ {
+	for n := uint64(firstCall()); n <= 40; n += uint64(stride()) {
 		for _, moment := range []history.Moment{{Number: n}, {Time: w.begun.Add(time.Duration(n) * 12 * time.Hour)}} {
 			moment.Tolerant = true
 			m, err := f.Load(w.t.Context(), moment)
@@ -285,6 +285,26 @@ func TestCopyingKeyLeft(t *testing.T) {
 	if err := f.Incomplete(m); err == nil || errors.Is(err, history.ErrUnfinished) {
 		t.Errorf("commit 8 is lost, and the object beside the log is of commit 7: %v", err)
 	}
+}
+
+// An import begins where a move was interrupted that had more commits, and was given up. Its object would make
+// the backup unfinished until the log has that many.
+func TestImportOverALongerCopy(t *testing.T) {
+	w := mergedSinceExport(t)
+	w.finishes("at first")
+	f, to := found(t, w.out), memstore.New(w.clock.clock)
+	key := history.CopyingKey("user/anne", 99, f.Info.ID)
+	if _, err := to.Put(t.Context(), key, strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h := newHostWith(t, w.clock.options, to)
+	if _, err := h.importFound(f, repository.LockOptions{Owner: "test", Host: "host", Now: w.clock.clock}); err != nil {
+		t.Fatal(err)
+	}
+	if left := to.Keys(history.CopyingPrefix("user/anne")); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	h.expectSame("anne", w.inbox)
 }
 
 // The backup loses the commit that an interrupted export has not put yet. The next export finds the loss, and

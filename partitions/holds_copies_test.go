@@ -52,6 +52,26 @@ func TestReleaseLeavesHoldOfCopyOnly(t *testing.T) {
 	}
 }
 
+// The hold that is only in the copy survives a release in use of another one, and a move back.
+func TestHoldOfCopyOnlyMovesBack(t *testing.T) {
+	t.Parallel()
+	w, left := heldAndMoved(t, "legal")
+	w.loseHolds()
+	wire := aHold("much mail was deleted")
+	wire.Kind = repository.HoldTripwire
+	if err := w.home().PlaceHold(t.Context(), wire, nil); err != nil {
+		t.Fatal(err)
+	}
+	if ended, err := w.release(ofTripwire); err != nil || len(ended) != 1 {
+		t.Fatalf("%v, %v", ended, err)
+	}
+	w.mustMove(left)
+	expectHolds(t, w.home(), "legal")
+	if err := w.erase(); !errors.Is(err, repository.ErrOnHold) {
+		t.Fatal(err)
+	}
+}
+
 // One of two holds of the copy ends. The other is in the copy only, and survives a move back.
 func TestReleaseBesideHoldOfCopyOnly(t *testing.T) {
 	t.Parallel()
@@ -80,25 +100,24 @@ func TestReleaseBesideHoldOfCopyOnly(t *testing.T) {
 	}
 }
 
-// A release that matches nothing changes nothing, also if the backup in use was released before.
+// A release that matches nothing ends nothing, also if the backup in use was released before, and also after a move back.
 func TestReleaseOfNothing(t *testing.T) {
 	t.Parallel()
 	w, left := heldAndMoved(t, "one")
 	if _, err := w.home().ReleaseHolds(t.Context(), nil, repository.AnyHold); err != nil {
 		t.Fatal(err)
 	}
-	before := w.storeOf(left).Bytes(repository.HoldsKey(w.path()))
 	for _, match := range []func(repository.Hold) bool{withReason("none"), ofTripwire} {
 		if ended, err := w.release(match); err != nil || len(ended) != 0 {
 			t.Errorf("%v, %v", ended, err)
 		}
 	}
-	if after := w.storeOf(left).Bytes(repository.HoldsKey(w.path())); !bytes.Equal(before, after) {
-		t.Errorf("%s\nbefore: %s", after, before)
-	}
+	expectHolds(t, w.copyIn(left), "one")
 	if err := w.erase(); !errors.Is(err, repository.ErrOnHold) {
 		t.Fatal(err)
 	}
+	w.mustMove(left)
+	expectHolds(t, w.home(), "one")
 }
 
 // The store of the copy does not keep concurrent changes apart: the copy stays unchanged, and the release fails.

@@ -122,7 +122,10 @@ func TestOutsideHidesNothing(t *testing.T) {
 	h, clock, _ := contactHost(t)
 	c := h.limited("eve")
 	h.set.Refused("eve [127.0.0.1]", nil, cyrus.ErrLocked)
-	for _, want := range []string{"busy", "busy", partitions.RefusedOutside} {
+	for i, want := range []string{partitions.RefusedOutside, "internal", "internal", partitions.RefusedOutside} {
+		if i == 1 {
+			h.set.Refused("eve [127.0.0.1]", nil, errors.New("a fault"))
+		}
 		if _, _, err := c.getUser("anne"); !errors.Is(err, cyrus.ErrOutside) {
 			t.Fatal(err)
 		}

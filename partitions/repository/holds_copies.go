@@ -13,7 +13,8 @@ import (
 // heldCopy is a copy that a move has left in another partition, with its holds before a release.
 type heldCopy struct {
 	*Found
-	holds []Hold // of an unreadable holds.json: the hold that it counts as
+	holds      []Hold
+	unreadable bool // holds.json, which counts as a hold
 }
 
 // Release ends the holds of a backup that match, and returns them. Those of copies that moves have left in other partitions end,
@@ -59,11 +60,11 @@ func (f *Found) heldCopies(ctx context.Context, parts []Config) (held []heldCopy
 		if c.Partition.Name == f.Partition.Name || c.Info.ID != f.Info.ID {
 			continue
 		}
-		h, _, _, err := c.holdsAnyway(ctx)
+		h, _, unreadable, err := c.holdsAnyway(ctx)
 		if err != nil {
 			errs = errors.Join(errs, fmt.Errorf("partition %s: %w", c.Partition.Name, err))
 		} else if len(h.Holds) > 0 {
-			held = append(held, heldCopy{c, h.Holds})
+			held = append(held, heldCopy{c, h.Holds, unreadable})
 		}
 	}
 	return held, errs
@@ -76,20 +77,24 @@ var errOtherBackup = errors.New("another backup, or none, is in the place of the
 // backup in use: otherwise a move back would end them. The time is that of the backup in use, because the clock of this store may be
 // ahead, and a later hold must survive a move back.
 func (c *heldCopy) release(ctx context.Context, inUse *Found, o LockOptions, match func(Hold) bool) (ended []Hold, err error) {
-	if !slices.ContainsFunc(c.holds, match) {
+	matches := slices.ContainsFunc(c.holds, match)
+	if c.unreadable && !matches {
+		return nil, nil // any hold may have been in it
+	}
+	now, _, _, err := inUse.holdsAnyway(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !matches && !slices.ContainsFunc(c.holds, func(x Hold) bool { return !x.Since.After(now.Released) }) {
 		return nil, nil
 	}
 	o.SetDefaults()
 	if err := c.Partition.canLock(ctx, o.Now); err != nil {
 		return nil, err
 	}
-	now, _, _, err := inUse.holdsAnyway(ctx)
-	if err != nil {
-		return nil, err
-	}
-	err = c.changeHolds(ctx, true, func(h *Holds) (bool, error) {
-		ended = h.releaseCopy(now.Released, func(x Hold) bool { return match(x) && slices.ContainsFunc(c.holds, x.same) })
-		return len(ended) > 0, c.inPlace(ctx)
+	err = c.changeHolds(ctx, true, func(h *Holds) (changed bool, _ error) {
+		ended, changed = h.releaseCopy(now.Released, func(x Hold) bool { return match(x) && slices.ContainsFunc(c.holds, x.same) })
+		return changed, c.inPlace(ctx)
 	})
 	if errors.Is(err, errOtherBackup) {
 		return nil, nil // it has been set aside, erased or repaired meanwhile
@@ -109,22 +114,23 @@ func (c *heldCopy) inPlace(ctx context.Context) error {
 	return err
 }
 
-// releaseCopy removes the holds that match from those of a copy. The others begin after the release of the backup in use.
-func (h *Holds) releaseCopy(released time.Time, match func(Hold) bool) (ended []Hold) {
+// releaseCopy removes the holds that match from those of a copy. The others begin after the release of the backup in use. changed is
+// false if there is none of either.
+func (h *Holds) releaseCopy(released time.Time, match func(Hold) bool) (ended []Hold, changed bool) {
 	h.Released = latest(h.Released, released)
 	kept := []Hold{}
 	for _, x := range h.Holds {
 		if match(x) {
-			ended = append(ended, x)
+			ended, changed = append(ended, x), true
 			continue
 		}
 		if !x.Since.After(h.Released) {
-			x.Placed, x.Since = x.placed(), h.Released.Add(1)
+			x.Placed, x.Since, changed = x.placed(), h.Released.Add(1), true
 		}
 		kept = append(kept, x)
 	}
 	h.Holds = kept
-	return ended
+	return ended, changed
 }
 
 // same reports whether y is the same hold, placed at the same time.

@@ -26,6 +26,7 @@ type copier struct {
 	asked     time.Time // when that began, and asked the target for packs; zero = perhaps long ago
 	end       logEnd
 	importing bool
+	exporting bool // another export to the same place may run
 	done      repository.Copied
 	named     map[string]bool         // segments whose packs are copied
 	progress  func(repository.Copied) // may be nil

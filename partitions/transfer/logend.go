@@ -130,14 +130,20 @@ func (c *copier) announce(ctx context.Context) error {
 	if c.importing || c.end.announced == c.end.commit || c.end.reached() {
 		return nil
 	}
-	if err := c.put(ctx, history.CopyingKey(c.from.Path, c.end.commit, c.from.Info.ID), strings.NewReader(history.CopyingBody)); err != nil {
+	key := history.CopyingKey(c.from.Path, c.end.commit, c.from.Info.ID)
+	if _, _, ok := history.ParseCopyingKey(c.from.Path, key); !ok {
+		return nil // a foreign id: no program could read the key, or remove it
+	}
+	if err := c.put(ctx, key, strings.NewReader(history.CopyingBody)); err != nil {
 		return err
 	}
 	c.end.announced = c.end.commit
 	return nil
 }
 
-// unannounce removes the CopyingKey of this copy, and of others that it has completed.
+// unannounce removes the CopyingKey of this copy, and of others that it has completed. A move or an import
+// begins a backup that is in use, whose log goes on from here: it removes that of a copy which was interrupted
+// and had more commits, too.
 func (c *copier) unannounce(ctx context.Context) error {
 	if c.end.announced == 0 && c.end.there.Copying == 0 {
 		return nil
@@ -148,15 +154,15 @@ func (c *copier) unannounce(ctx context.Context) error {
 			return err
 		}
 		n, id, ok := history.ParseCopyingKey(c.from.Path, info.Key)
-		if !ok || id != c.from.Info.ID || n > c.end.commit {
-			continue // of another copy, or of another backup
+		if !ok || id != c.from.Info.ID || n > c.end.commit && c.exporting {
+			continue // of another export, or of another backup
 		}
 		err := store.Delete(ctx, info.Key)
-		if errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrCredentials) {
+		if n <= c.end.commit && errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrCredentials) {
 			break // these keys may only add; the log has the commit, so the object means nothing
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("remove the object of an interrupted copy: %w", err)
 		}
 	}
 	c.end.announced, c.end.there.Copying = 0, 0

@@ -156,6 +156,7 @@ func Copy(ctx context.Context, f *repository.Found, dest Target, report func(rep
 		return repository.Copied{}, err
 	}
 	c := newCopier(f, dest, report)
+	c.exporting = true
 	if err := c.sameBackup(ctx); err != nil {
 		return c.done, err
 	}

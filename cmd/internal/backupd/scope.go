@@ -1,6 +1,7 @@
 package backupd
 
 import (
+	"crypto/sha256"
 	"log/slog"
 	"sync"
 	"time"
@@ -66,7 +67,7 @@ type refusals struct {
 
 // refusal describes a backup that was refused to a login.
 type refusal struct {
-	useless map[string]bool // names of mailboxes that were sent, with their messages
+	useless map[[sha256.Size]byte]bool // hashes of the names of mailboxes that were sent, with their messages
 }
 
 const (
@@ -115,9 +116,9 @@ func (r *refusals) useless(login, path, mailbox string) {
 		return
 	}
 	if of.useless == nil {
-		of.useless = map[string]bool{}
+		of.useless = map[[sha256.Size]byte]bool{}
 	}
-	of.useless[mailbox] = true
+	of.useless[sha256.Sum256([]byte(mailbox))] = true
 }
 
 // wasUseless reports whether the login has sent the mailbox since at most refusalsFor.
@@ -126,5 +127,5 @@ func (r *refusals) wasUseless(login, path, mailbox string) bool {
 	defer r.mu.Unlock()
 	r.begin()
 	of := r.seen[login][path]
-	return of != nil && of.useless[mailbox]
+	return of != nil && of.useless[sha256.Sum256([]byte(mailbox))]
 }
