@@ -46,6 +46,21 @@ EVENTS = ("SUB anne user.anne.Kept\nQUOTA user.anne\nUNMAILBOX user.anne.Gone",
           "MAILBOX user.anne\nMETA anne\nQUOTA user.anne", "USER anne")
 
 
+def roll(x, step, events, mail):
+    """A rolling client reads each event, and then a message for bert, who has mail - 1 of them before. It must not end, or
+    connect again."""
+    log = x.lab.path("src", "conf", "sync", "backup", "log")
+    h = x.start(step, "-R")
+    time.sleep(0.6)
+    for n, event in enumerate(events):
+        host.write(log, event + "\n")
+        x.imap("bert").append("INBOX", [(msg("with " + event.split()[0]), [], None)])
+        expect_mail(x, step, "bert", mail + n)
+    connections = len(x.sent(step, b"AUTHENTICATE"))
+    x.expect(step, h.proc.poll() is None and connections == 1, "the client ended, or connected %d times" % connections)
+    return h
+
+
 @scenario("neighbours", stores=("dir",), src={"delete_mode": "immediate"})
 def neighbours(x):
     "a user's backup is unavailable: the others are backed up in -u, -A and rolling mode"
@@ -70,16 +85,7 @@ def neighbours(x):
     x.imap("anne").cmd("DELETE Gone")
     x.imap("anne").cmd("SUBSCRIBE Kept")
     x.imap().cmd("SETQUOTA user/anne (STORAGE 200000)")
-    log = x.lab.path("src", "conf", "sync", "backup", "log")
-    h = x.start("3-rolling", "-R")
-    time.sleep(0.6)
-    for n, event in enumerate(EVENTS):
-        host.write(log, event + "\n")
-        x.imap("bert").append("INBOX", [(msg("with " + event.split()[0]), [], None)])
-        expect_mail(x, "3-rolling", "bert", 4 + n)
-    connections = len([c for c in x.sent("3-rolling", b"AUTHENTICATE")])
-    x.expect("3-rolling", h.proc.poll() is None and connections == 1,
-             "the client ended, or connected %d times" % connections)
+    h = roll(x, "3-rolling", EVENTS, 4)
     said = [l for p, l in x.logged() if "-backup/" in l and "unavailable: clients are deferred" in l]
     x.expect("3-rolling", len(said) == 1 and "set-aside" in said[0], "logged at err: %s" % said)
 
@@ -120,16 +126,7 @@ def scopes(x):
 
     x.imap("anne").cmd("DELETE Gone")
     x.imap("anne").cmd("SUBSCRIBE Kept")
-    log = x.lab.path("src", "conf", "sync", "backup", "log")
-    h = x.start("3-rolling", "-R")
-    time.sleep(0.6)
-    for n, event in enumerate(OUTSIDE):
-        host.write(log, event + "\n")
-        x.imap("bert").append("INBOX", [(msg("with " + event.split()[0]), [], None)])
-        expect_mail(x, "3-rolling", "bert", 3 + n)
-    connections = len([c for c in x.sent("3-rolling", b"AUTHENTICATE")])
-    x.expect("3-rolling", h.proc.poll() is None and connections == 1,
-             "the client ended, or connected %d times" % connections)
+    h = roll(x, "3-rolling", OUTSIDE, 3)
     annotations = [c for verb in (b"GET ANNOTATION", b"APPLY ANNOTATION") for c in x.sent("3-rolling", verb)]
     x.expect("3-rolling", 2 <= len(annotations) <= 4, "the annotation of the server was sent %s" % annotations)
     left_outside(x, "3-rolling", {"user/anne", "server/annotations"})
