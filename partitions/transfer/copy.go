@@ -93,7 +93,7 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 		return err
 	}
 	c.trying = false
-	return c.unannounce(ctx)
+	return nil
 }
 
 // longCopy is how long a copy may take after it has asked for packs that the target has already.

@@ -158,8 +158,8 @@ func (c *copier) unannounce(ctx context.Context) error {
 			continue // of another export, or of another backup
 		}
 		err := store.Delete(ctx, info.Key)
-		if n <= c.end.commit && errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrCredentials) {
-			break // these keys may only add; the log has the commit, so the object means nothing
+		if n <= c.end.commit && ctx.Err() == nil {
+			continue // the log has the commit, so the object means nothing; these keys may not have the right to delete
 		}
 		if err != nil {
 			return fmt.Errorf("remove the object of an interrupted copy: %w", err)

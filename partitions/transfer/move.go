@@ -136,13 +136,24 @@ func (c *copier) seal(ctx context.Context, l *repository.Lock, repo string) erro
 	return fmt.Errorf("seal the log of %s: other writers took %d commit numbers in a row: try again", c.from.Name(), sealTries)
 }
 
-// finish copies the rest of the log, and makes the copy visible.
+// finish copies the rest of the log, and makes the copy visible. An interrupted export keeps its CopyingKey until
+// then: retention may remove what was copied, and without backup.json only the key shows of which backup it was.
+// A moved log is sealed, so that retention leaves it as it is.
 func (c *copier) finish(ctx context.Context) error {
 	highest, err := c.from.HighestNumber(ctx)
 	if err != nil {
 		return err
 	}
 	if err := c.upTo(ctx, highest); err != nil {
+		return err
+	}
+	if c.exporting {
+		if err := c.putInfo(ctx); err != nil {
+			return err
+		}
+		return c.unannounce(ctx)
+	}
+	if err := c.unannounce(ctx); err != nil {
 		return err
 	}
 	return c.putInfo(ctx)
@@ -162,10 +173,10 @@ func Copy(ctx context.Context, f *repository.Found, dest Target, report func(rep
 	}
 	err := c.finish(ctx)
 	for range copyTries {
-		if !errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, errChanged) {
+		if !errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, errChanged) && !errors.Is(err, history.ErrNotKept) {
 			break
 		}
-		err = c.finish(ctx) // commits were merged meanwhile: the next list has their segment
+		err = c.finish(ctx) // compact has merged or removed commits meanwhile: the next list is as it left them
 	}
 	return c.done, err
 }
@@ -210,6 +221,9 @@ func (c *copier) takeOver(ctx context.Context, now *repository.Found, repo strin
 		return err
 	}
 	if err := c.upTo(ctx, tip.Number); err != nil {
+		return err
+	}
+	if err := c.unannounce(ctx); err != nil {
 		return err
 	}
 	m, err := now.Load(ctx, history.Moment{})

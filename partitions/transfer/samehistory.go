@@ -32,18 +32,33 @@ func (c *copier) sameHistory(ctx context.Context) error {
 }
 
 // continues reports whether the log in the target, which ends with the given commit, has the
-// same history.
+// same history. Retention may remove the beginning of this log between two requests.
 func (c *copier) continues(ctx context.Context, log *history.Log, there uint64) (bool, error) {
+	first, err := c.from.Log().First(ctx)
+	for err == nil {
+		var same bool
+		if there < first {
+			same, err = c.continuesAfterCut(ctx, log, there, first)
+		} else {
+			same, err = c.continuesHere(ctx, log, there)
+		}
+		if same || err != nil && !history.IsUnreadable(err) {
+			return same, err
+		}
+		now, ferr := c.from.Log().First(ctx)
+		if ferr != nil || now == first {
+			return false, errors.Join(err, ferr)
+		}
+		first, err = now, nil
+	}
+	return false, err
+}
+
+// continuesHere is continues if this log should have the commit, too.
+func (c *copier) continuesHere(ctx context.Context, log *history.Log, there uint64) (bool, error) {
 	theirs, err := headerOf(ctx, log, there)
 	if err != nil {
 		return false, err
-	}
-	first, err := c.from.Log().First(ctx)
-	if err != nil {
-		return false, err
-	}
-	if there < first {
-		return c.continuesAfterCut(ctx, log, there, first)
 	}
 	ours, err := headerOf(ctx, c.from.Log(), there)
 	if history.IsUnreadable(err) {
@@ -78,12 +93,13 @@ func follows(ctx context.Context, log *history.Log, newest uint64, next history.
 }
 
 // continuesAfterCut is continues for a copy that ends before the log begins: retention has removed
-// what the two had in common. The copy is of the same backup if this copier has begun it, or if its
-// backup.json has the same id, which sameBackup has checked. A reader ignores its commits if others are missing after them.
+// what the two had in common. The copy is of the same backup if this copier has begun it, if an interrupted copy
+// of this backup has left its CopyingKey, or if its backup.json has the same id, which sameBackup has checked. A
+// reader ignores its commits if others are missing after them.
 func (c *copier) continuesAfterCut(ctx context.Context, log *history.Log, there, first uint64) (bool, error) {
 	_, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
 	if errors.Is(err, objstore.ErrNotExist) {
-		return c.begun, nil
+		return c.begun || c.end.there.Copying > 0, nil
 	}
 	if err != nil || there+1 < first {
 		return err == nil, err
