@@ -388,10 +388,10 @@ func (w *unfinishedWorld) exportedMeanwhile(request, stop int) bool {
 	}})
 	f := found(t, w.store)
 	f.Partition.Store = net
-	if _, err := transfer.Copy(t.Context(), f, w.set.set.Partitions()[0], nil); err != nil {
+	_, err := transfer.Copy(t.Context(), f, w.set.set.Partitions()[0], nil)
+	if w.unfinished(at) != errors.Is(err, history.ErrUnfinished) || err != nil && !errors.Is(err, history.ErrUnfinished) {
 		t.Errorf("%s: %v", at, err)
 	}
-	w.unfinished(at)
 	w.finishes(at)
 	return net.Struck() > 0
 }

@@ -55,5 +55,5 @@ func (l *Log) Unfinished(newest, copying uint64) error {
 		return nil
 	}
 	return fmt.Errorf("backups/%s is %w: it has commit %d, and not all of the next ones up to %d: run the ctl_backups export or move to this place again. "+
-		"If the original is gone, see docs/damage.md about %s", l.Backup, ErrUnfinished, newest, copying, CopyingKey(l.Backup, copying, l.ID))
+		"If the original is gone, or was put back to an older state, see docs/damage.md about %s", l.Backup, ErrUnfinished, newest, copying, CopyingKey(l.Backup, copying, l.ID))
 }

@@ -26,6 +26,7 @@ type logEnd struct {
 	commit    uint64          // the newest commit to copy
 	alone     bool            // it has its own object: the log has lost nothing after it
 	announced uint64          // the commit in the CopyingKey that was put last
+	beyond    uint64          // the commit in a CopyingKey that stays after an export; 0 = none
 }
 
 // reached reports whether the target had the newest commit before the copy.
@@ -143,8 +144,9 @@ func (c *copier) announce(ctx context.Context) error {
 
 // unannounce removes the CopyingKey of this copy, and of others that it has completed. A move or an import
 // begins a backup that is in use, whose log goes on from here: it removes that of a copy which was interrupted
-// and had more commits, too.
+// and had more commits, too. After an export, such a copy stays unfinished.
 func (c *copier) unannounce(ctx context.Context) error {
+	c.end.beyond = 0
 	if c.end.announced == 0 && c.end.there.Copying == 0 {
 		return nil
 	}
@@ -154,8 +156,12 @@ func (c *copier) unannounce(ctx context.Context) error {
 			return err
 		}
 		n, id, ok := history.ParseCopyingKey(c.from.Path, info.Key)
-		if !ok || id != c.from.Info.ID || n > c.end.commit && c.exporting {
-			continue // of another export, or of another backup
+		if !ok || id != c.from.Info.ID {
+			continue // of another backup
+		}
+		if n > c.end.commit && c.exporting {
+			c.end.beyond = max(c.end.beyond, n) // of another export, or from before the source was put back
+			continue
 		}
 		err := store.Delete(ctx, info.Key)
 		if n <= c.end.commit && ctx.Err() == nil {

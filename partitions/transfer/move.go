@@ -151,7 +151,7 @@ func (c *copier) finish(ctx context.Context) error {
 		if err := c.putInfo(ctx); err != nil {
 			return err
 		}
-		return c.unannounce(ctx)
+		return errors.Join(c.unannounce(ctx), c.unfinished())
 	}
 	if err := c.unannounce(ctx); err != nil {
 		return err
@@ -179,6 +179,12 @@ func Copy(ctx context.Context, f *repository.Found, dest Target, report func(rep
 		err = c.finish(ctx) // compact has merged or removed commits meanwhile: the next list is as it left them
 	}
 	return c.done, err
+}
+
+// unfinished returns an error, history.ErrUnfinished, if the log in the target still lacks commits of another copy.
+func (c *copier) unfinished() error {
+	log := history.Log{Backup: c.from.Path, ID: c.from.Info.ID}
+	return log.Unfinished(c.end.commit, c.end.beyond)
 }
 
 // copyTries is how often a copy begins again after an object has disappeared.
