@@ -226,6 +226,53 @@ func TestContradicts(t *testing.T) {
 	}
 }
 
+// Commit 4 does not follow commit 3, and a repair has recorded that it is lost. Retention then removes commit 3,
+// and its checkpoint is where the log begins: the lost commit says nothing about it.
+func TestCheckpointBeforeALostCommit(t *testing.T) {
+	t.Parallel()
+	l := newLateCheckpoint(t, 0, false)
+	none := l.store.Snapshot()
+	for n := uint64(1); n <= 4; n = checkLog(t, l.store, "user/anne") + 1 {
+		l.news()
+	}
+	foreign := l.store.Bytes(history.LogKey("user/anne", 4))
+	l.now = l.now.Add(time.Hour)
+	l.store.Rollback(none, "", false)
+	for n := uint64(1); n <= 3; n = checkLog(t, l.store, "user/anne") + 1 {
+		l.news()
+	}
+	checkpoint(t, l.store)
+	if _, err := l.store.Put(t.Context(), history.LogKey("user/anne", 4), bytes.NewReader(foreign), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := verify.Repair(t.Context(), found(t, l.store), verify.RepairOptions{
+		Lock:   repository.LockOptions{Now: func() time.Time { return l.now }},
+		Others: l.host.opt.Partitions, Problem: func(verify.Problem) {}, Report: func(verify.Change) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := uint64(1); n <= 3; n++ {
+		l.store.Lose(history.LogKey("user/anne", n))
+	}
+	cp, err := history.ReadCheckpoint(t.Context(), l.store, "user/anne", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cp.Close()
+	other, err := (&history.Log{Store: l.store, Backup: "user/anne"}).Contradicts(t.Context(), cp.Tip())
+	if err != nil || other {
+		t.Errorf("contradicted: %v, %v", other, err)
+	}
+	m, err := history.Load(t.Context(), l.store, "user/anne", history.Moment{Number: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A daemon that commits, and puts a checkpoint, while verify reads has lost nothing.
 func TestVerifyBesideCheckpoint(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A request to put a checkpoint may arrive after the bucket was restored to an older state, or after
@@ -25,7 +26,8 @@ func (l *Log) Contradicts(ctx context.Context, checkpoint Tip) (bool, error) {
 
 // contradicts is Contradicts with a list of the log from the checkpoint on. A commit that names the hash of
 // the checkpoint, or has it, is the better evidence: the other one of the two may be a stray commit, of a
-// writer that slept or of a former log. If one of them cannot be read, nothing is proven. If the log has
+// writer that slept or of a former log. If one of them cannot be read, nothing is proven, and nothing is if
+// only the next commit is there, and a bridge records it as lost: it did not follow what retention has removed. If the log has
 // neither, it ends before the checkpoint or begins after it. Times in a log never decrease, so a log that
 // ends before it, but later, is another one.
 func (l *Log) contradicts(ctx context.Context, have *contents, checkpoint Tip) (bool, error) {
@@ -44,9 +46,40 @@ func (l *Log) contradicts(ctx context.Context, have *contents, checkpoint Tip) (
 	case !errors.Is(err, errUndecided):
 		return other, err
 	case decided:
-		return true, nil
+		lost, err := l.bridged(ctx, have, checkpoint.Number+1)
+		return err == nil && !lost, err
 	}
 	return l.endedLater(ctx, have, checkpoint)
+}
+
+// bridged reports whether a bridge in the log records that commit n is lost.
+func (l *Log) bridged(ctx context.Context, have *contents, n uint64) (bool, error) {
+	for c, err := range l.Readable(ctx, Tip{Number: n - 1}, have.newest) {
+		if err != nil {
+			if IsUnreadable(err) {
+				continue
+			}
+			return false, err
+		}
+		lost, err := c.records(n)
+		if lost || err != nil && !IsUnreadable(err) {
+			return lost, err
+		}
+	}
+	return false, nil
+}
+
+// records reports whether the commit has a bridged event about commit n.
+func (c *CommitReader) records(n uint64) (bool, error) {
+	for e, err := range c.Events() {
+		if err != nil {
+			return false, err
+		}
+		if b, ok := e.(*BridgedEvent); ok && slices.ContainsFunc(b.Lost, func(r LostRange) bool { return r.From <= n && n <= r.To }) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // endedLater reports whether the log ends before the checkpoint, and with a later time.
