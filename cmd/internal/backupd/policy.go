@@ -2,6 +2,7 @@ package backupd
 
 import (
 	"io/fs"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -69,24 +70,29 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	return p, nil
 }
 
-// readOthers reads the policies of other services with scopes again. One with a mistake keeps its former
-// policy. The policies without scopes are read by the next connection.
+// readOthers reads the policies of other services again. One with a mistake keeps its former policy, as this
+// service does.
 func (b *backups) readOthers() map[origin]*policy {
-	own := b.policy.Load()
-	own.mu.Lock()
-	defer own.mu.Unlock()
-	out := map[origin]*policy{}
-	for o, was := range own.others {
+	out := b.policy.Load().knownOthers()
+	for o, was := range out {
 		p, err := b.load(o)
-		switch had := was.scopes.Load() != nil; {
-		case err == nil && (had || p.scopes.Load() != nil):
-			out[o] = p
-		case err != nil && had:
-			b.env.log.Error("the settings of another service cannot be read: it keeps its former ones", "config", o.config, "service", o.service, "err", err)
-			out[o] = was
+		if err != nil {
+			b.keeps(o, err)
+			p = was
 		}
+		out[o] = p
 	}
 	return out
+}
+
+func (p *policy) knownOthers() map[origin]*policy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.others)
+}
+
+func (b *backups) keeps(o origin, err error) {
+	b.env.log.Error("the settings of another service cannot be read: it keeps its former ones", "config", o.config, "service", o.service, "err", err)
 }
 
 // limitNow applies the scopes of new policies to the connections of this process, which end only after a
@@ -113,21 +119,54 @@ func (b *backups) load(o origin) (*policy, error) {
 // policyOf returns the policy of a service with the imapd.conf that it was started with.
 func (b *backups) policyOf(o origin) (*policy, error) {
 	own := b.policy.Load()
-	if o.config == "" {
-		o.config = own.conf.Path()
-	}
+	o = own.resolve(o)
 	if o == (origin{own.conf.Path(), b.env.name}) {
 		return own, nil
 	}
-	own.mu.Lock()
-	defer own.mu.Unlock()
-	if p := own.others[o]; p != nil {
+	if p := own.other(o); p != nil {
 		return p, nil
 	}
-	p, err := b.load(o)
+	p, err := b.load(o) // without a lock: other services do not wait for these files
 	if err != nil {
 		return nil, err
 	}
-	own.others[o] = p
-	return p, nil
+	return own.add(o, p), nil
+}
+
+// newest returns the policy of a service that has connections. It has none if its first connection began during
+// SIGHUP. If its settings cannot be read then, it keeps those of the connection, which are not read again at
+// each command.
+func (b *backups) newest(o origin, was *policy) *policy {
+	p, err := b.policyOf(o)
+	if err == nil {
+		return p
+	}
+	own := b.policy.Load()
+	o = own.resolve(o)
+	b.keeps(o, err)
+	return own.add(o, was)
+}
+
+func (p *policy) resolve(o origin) origin {
+	if o.config == "" {
+		o.config = p.conf.Path()
+	}
+	return o
+}
+
+func (p *policy) other(o origin) *policy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.others[o]
+}
+
+// add keeps the policy of another service, and returns the one that was kept first.
+func (p *policy) add(o origin, other *policy) *policy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if was := p.others[o]; was != nil {
+		return was
+	}
+	p.others[o] = other
+	return other
 }

@@ -182,6 +182,58 @@ func TestScopesOfAnotherService(t *testing.T) {
 	}
 }
 
+// The settings of another service, which has no scopes, get a mistake. It keeps its former ones until the next
+// SIGHUP, as this service does, and nothing reads them at each command of its connections.
+func TestMistakeOfAnotherService(t *testing.T) {
+	s := newScoped(t, "%UNIX anne\n")
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "other.conf")
+	lines := "backuppartition-default: " + dir + "/store\nconfigdirectory: " + dir + "\n"
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(lines + "servername: former\n")
+	o := origin{conf, "other"}
+	name := func() string {
+		t.Helper()
+		p, err := s.b.policyOf(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.name
+	}
+	if got := name(); got != "former" {
+		t.Errorf("%q", got)
+	}
+	was, err := s.b.policyOf(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ text, want string }{
+		{"servername: wrong\ntls_server_cert: /nonexistent\ntls_server_key: /nonexistent\n", "former"}, {"servername: mended\n", "mended"},
+	} {
+		put(lines + c.text)
+		if err := s.b.Reload(t.Context(), parseConf(t, s.conf)); err != nil {
+			t.Fatal(err)
+		}
+		if got := name(); got != c.want {
+			t.Errorf("after SIGHUP with %q: %q, want %q", c.text, got, c.want)
+		}
+	}
+
+	put(lines + "tls_server_cert: /nonexistent\ntls_server_key: /nonexistent\n")
+	delete(s.b.policy.Load().others, o) // its first connection began during SIGHUP
+	if got := s.b.newest(o, was); got != was {
+		t.Errorf("a mistake during SIGHUP: %q", got.name)
+	}
+	if got, err := s.b.policyOf(o); err != nil || got != was {
+		t.Errorf("the settings are read again: %v, %v", got, err)
+	}
+}
+
 // Scopes apply at once, even if other changes need a new process: this one serves its connections for a
 // while.
 func TestScopesBeforeANewProcess(t *testing.T) {

@@ -58,12 +58,7 @@ func (b *backups) server(o origin, ready func(context.Context) error) (*replicat
 // later, such as the TLS configuration, come from the newest policy.
 func (b *backups) serverOptions(was *policy, o origin, ready func(context.Context) error) replication.Options {
 	conf := was.conf
-	newest := func() *policy {
-		if p, err := b.policyOf(o); err == nil {
-			return p
-		}
-		return was
-	}
+	newest := func() *policy { return b.newest(o, was) }
 	return replication.Options{
 		ServerName: was.name, Version: version.Number(),
 		SyncTimeout:      conf.Duration("sync_timeout"),
