@@ -88,7 +88,7 @@ func (w *soak) tryMessage(t *soakTool, u *soakUser, g cyrus.GUID) (done *erasure
 		}
 		return err
 	}, func(err error) bool {
-		return errors.Is(err, maintenance.ErrTooYoung) || w.releaseToErase(name, err)
+		return errors.Is(err, maintenance.ErrTooYoung) || w.releaseAll(u, err)
 	})
 	if err != nil || refused {
 		return nil, err
@@ -129,9 +129,18 @@ func (w *soak) finishMessage(part int, u *soakUser) error {
 		if err := w.compact(pick(w, w.tools), part, false); err != nil {
 			return err
 		}
-		w.releaseToErase(repository.UserName(u.name), repository.ErrOnHold)
+		w.releaseAll(u, repository.ErrOnHold)
 	}
 	return fmt.Errorf("the erasure of a message of %s does not end", u.name)
+}
+
+// releaseAll is releaseToErase for a user who stays.
+func (w *soak) releaseAll(u *soakUser, err error) bool {
+	if !w.releaseToErase(repository.UserName(u.name), err) {
+		return false
+	}
+	u.released()
+	return true
 }
 
 // isErased checks that no recorded moment up to the event has the message, and notes it.

@@ -399,12 +399,17 @@ func (w *soak) release() error {
 		if _, err := f.ReleaseHolds(w.t.Context(), w.clock.now, repository.AnyHold); err != nil && w.ill == nil && !w.rolled {
 			return fmt.Errorf("release of %s: %w", u.name, err)
 		}
-		u.held = false
-		for i := range u.past {
-			u.past[i].held = false
-		}
+		u.released()
 	}
 	return nil
+}
+
+// released notes that the user is no longer on hold.
+func (u *soakUser) released() {
+	u.held = false
+	for i := range u.past {
+		u.past[i].held = false
+	}
 }
 
 // lastNights lets many quiet nights pass. Nobody sends mail. Afterwards nothing is left
