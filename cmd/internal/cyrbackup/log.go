@@ -13,7 +13,6 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/timespec"
-	"github.com/cyrusbackup/backupd/internal/visible"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -73,87 +72,6 @@ func showLog(c *command) error {
 		l.copied(outline.Unfinished())
 	}
 	return l.reportLost()
-}
-
-// copied notes that a copy has not put all of the log: then commits that no object has were not lost.
-func (l *logWalk) copied(unfinished error) {
-	if l.unfinished = unfinished; unfinished != nil {
-		l.lost = slices.DeleteFunc(l.lost, func(g history.Gap) bool { return errors.Is(g.Err, history.ErrAbsent) })
-	}
-}
-
-// reportLost reports unreadable commits. It returns an error if no bridge in the log records some of
-// them: then the repair is not complete.
-func (l *logWalk) reportLost() error {
-	c := l.c
-	open := l.unbridged()
-	var known []string
-	if l.unfinished != nil {
-		cli.Fprintf(c.err, "cyr_backup: %v\n", l.unfinished)
-	}
-	for _, g := range l.lost {
-		if !slices.Contains(open, g.String()) {
-			known = append(known, g.String())
-		}
-	}
-	if len(known) > 0 {
-		cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s, and was repaired: it continues without them\n", c.found.Path, strings.Join(known, ", "))
-	}
-	if len(open) == 0 {
-		if l.unfinished != nil {
-			return cli.ErrReported
-		}
-		return nil
-	}
-	cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s reports the damage\n", c.found.Path, strings.Join(open, ", "), c.found.Name().Full)
-	return cli.ErrReported
-}
-
-// unbridged returns the unreadable commits that no bridge so far records.
-func (l *logWalk) unbridged() (open []string) {
-	for _, g := range l.lost {
-		known := func(r history.LostRange) bool { return r.From <= g.From && g.To <= r.To }
-		if !slices.ContainsFunc(l.bridged, known) {
-			open = append(open, g.String())
-		}
-	}
-	return open
-}
-
-// readBridges reads which losses a commit records. It skips unreadable events: Readable names them next.
-func (l *logWalk) readBridges(r *history.CommitReader) error {
-	for e, err := range r.Events() {
-		if err != nil && !history.IsUnreadable(err) {
-			return err
-		}
-		if b, ok := e.(*history.BridgedEvent); ok {
-			l.bridged = append(l.bridged, b.Lost...)
-		}
-	}
-	return nil
-}
-
-// lostLine is the line about unreadable commits.
-type lostLine struct {
-	Number uint64 `json:"number"`
-	To     uint64 `json:"to,omitempty"` // of more than one
-	Lost   string `json:"lost"`         // why
-}
-
-// gap prints a line about unreadable commits.
-func (l *logWalk) gap(g *history.GapError) error {
-	l.lost = append(l.lost, g.Gap)
-	if l.c.json {
-		line := lostLine{Number: g.From, Lost: g.Range().Reason}
-		if g.To > g.From {
-			line.To = g.To
-		}
-		w := lines{w: l.c.out}
-		w.line(line)
-		return w.err
-	}
-	_, err := cli.Fprintf(l.c.out, "%s\n", g.Gap)
-	return err
 }
 
 // unknown reports that the requested mailbox does not exist, which differs from a mailbox
@@ -224,19 +142,6 @@ func (c *command) blocks() history.BlockReader {
 	}
 }
 
-// tally counts the changes of a commit to one mailbox.
-type tally struct {
-	UniqueID    string   `json:"uniqueid"`
-	Name        string   `json:"mboxname"`
-	Arrived     int      `json:"arrived,omitempty"`
-	Expunged    int      `json:"expunged,omitempty"`
-	Flags       int      `json:"flags,omitempty"`
-	Annotations int      `json:"annotations,omitempty"`
-	Notes       []string `json:"notes,omitempty"` // created, renamed from …, ACL … -> …
-
-	details []string
-}
-
 // entry is a line of the log.
 type entry struct {
 	Number     uint64    `json:"number"`
@@ -284,27 +189,6 @@ func (l *logWalk) commit(r *history.CommitReader) error {
 		return w.err
 	}
 	return e.print(l.c.out, l.c.verbose)
-}
-
-// of returns the tally of a mailbox.
-func (l *logWalk) of(e *entry, uniqueid string) (*tally, error) {
-	for _, t := range e.Mailboxes {
-		if t.UniqueID == uniqueid {
-			return t, nil
-		}
-	}
-	t := &tally{UniqueID: uniqueid}
-	m, err := l.state.Mailbox(uniqueid)
-	if err != nil {
-		return nil, err
-	}
-	if m != nil {
-		t.Name = m.Name
-	} else if len(l.lost) > 0 {
-		t.Name = uniqueid // created in a lost commit
-	}
-	e.Mailboxes = append(e.Mailboxes, t)
-	return t, nil
 }
 
 // event adds the changes of an event to the entry. The state is the one before the event.
@@ -423,89 +307,6 @@ func mailboxOf(e history.Event) (string, bool) {
 	return "", false
 }
 
-func (t *tally) note(format string, args ...any) {
-	t.Notes = append(t.Notes, visible.Text(fmt.Sprintf(format, args...)))
-}
-
-func (t *tally) head(was *history.MailboxState, now *history.MailboxEvent) {
-	switch {
-	case was == nil:
-		t.note("created")
-	case !was.Deleted.IsZero():
-		t.note("there again")
-	case was.Name != now.Name:
-		t.note("renamed from %s", was.Name)
-	}
-	t.Name = now.Name
-	if was != nil {
-		t.Notes = append(t.Notes, settings(was.Fields, now.Fields)...)
-	}
-}
-
-func (l *logWalk) record(t *tally, r *cyrus.Record) error {
-	old, err := l.state.Record(t.UniqueID, r.UID)
-	if err != nil {
-		return err
-	}
-	now := &history.RecordState{Record: *r}
-	if r.Expunged() {
-		now.Expunged = 1
-	}
-	s := stepOf(old, now)
-	switch s.what {
-	case "arrived":
-		t.Arrived++
-	case "expunged":
-		t.Expunged++
-	case "flags":
-		t.Flags++
-	case "annotations":
-		t.Annotations++
-	}
-	if s.what != "" && l.c.verbose {
-		t.details = append(t.details, fmt.Sprintf("%s uid %d %s %s", s.what, r.UID, r.GUID, flagSteps(s)))
-	}
-	return nil
-}
-
-func flagSteps(s step) string {
-	var out []string
-	for _, f := range s.added {
-		out = append(out, "+"+f)
-	}
-	for _, f := range s.removed {
-		out = append(out, "-"+f)
-	}
-	return strings.Join(out, " ")
-}
-
-func (l *logWalk) spooled(t *tally, ev *history.RecordBlocksEvent) error {
-	for _, ref := range ev.Blocks {
-		for r, err := range l.replayer.Blocks(ref) {
-			if err != nil {
-				return err
-			}
-			if err := l.record(t, r); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// swept counts the records that are missing from a complete set.
-func (l *logWalk) swept(t *tally, h history.Header) error {
-	for r, err := range l.state.Records(t.UniqueID, 0) {
-		if err != nil {
-			return err
-		}
-		if r.Expunged == 0 && r.Commit != h.Number {
-			t.Expunged++
-		}
-	}
-	return nil
-}
-
 // keep removes everything from the entry that is not about the mailbox. It reports whether
 // anything is left.
 func (e *entry) keep(names []string) bool {
@@ -548,20 +349,4 @@ func (e *entry) print(w io.Writer, verbose bool) error {
 
 func (e *entry) by() string {
 	return strings.Join(strings.Fields(strings.Join([]string{e.Client, cyrus.ShortSessionID(e.Connection), "on", e.Host}, " ")), " ")
-}
-
-func (t *tally) summary() string {
-	parts := slices.Clone(t.Notes)
-	for _, n := range []struct {
-		n    int
-		text string
-	}{{t.Arrived, "arrived"}, {t.Expunged, "expunged"}, {t.Flags, "with other flags"}, {t.Annotations, "with other annotations"}} {
-		if n.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n.n, n.text))
-		}
-	}
-	if len(parts) == 0 {
-		return "counters"
-	}
-	return strings.Join(parts, ", ")
 }
