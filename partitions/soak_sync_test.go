@@ -47,7 +47,7 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	maps.DeleteFunc(u.acked, func(id string, _ *source) bool { return u.account.boxes[id] == nil })
 	u.all, u.lied = false, u.lied || w.clocksWrong(h)
 	w.owns(u)
-	failures, healed := 0, false
+	failures, healed := 0, map[string]bool{}
 	var attempts []string
 	for range syncTries {
 		p := &push{c: h.connection(), user: u.name, account: u.account, all: w.rolled || w.undone, acked: func(b *source) { u.acked[b.uniqueid] = b.clone() }}
@@ -58,8 +58,8 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 		switch {
 		case h.dead.Load():
 			return false, nil
-		case err != nil && !healed && heals(err):
-			healed = true
+		case err != nil && !healed[err.Error()] && heals(err):
+			healed[err.Error()] = true // each mailbox may have its own loss
 		case err != nil && !w.excused(u, h, err):
 			return false, fmt.Errorf("sync of %s to %s: unexpected error: %w", u.name, h.name, err)
 		case err != nil:
