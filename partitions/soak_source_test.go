@@ -186,7 +186,7 @@ func (w *soak) restoreSource() error {
 	b := pick(w, u.sorted())
 	for _, p := range u.past {
 		for _, o := range p.boxes {
-			if o.uniqueid == b.uniqueid && o.modseq < b.modseq && len(o.live()) > 0 {
+			if o.uniqueid == b.uniqueid && o.modseq < b.modseq && len(o.live()) > 0 && o.hasBodies() {
 				old := o.clone()
 				old.name = b.name
 				u.account.boxes[b.uniqueid] = old
@@ -196,6 +196,16 @@ func (w *soak) restoreSource() error {
 		}
 	}
 	return nil
+}
+
+// hasBodies reports whether the source can send all messages: a moment lacks those that were erased since.
+func (s *source) hasBodies() bool {
+	for _, r := range s.live() {
+		if s.bodies[r.GUID] == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // renameUser renames a user, either with RENAME or so that the host has to detect the new name
