@@ -509,3 +509,37 @@ func TestSyncAfterAnInterruptedImport(t *testing.T) {
 		}
 	}
 }
+
+// A move finds the object of a copy that was interrupted and had more commits, and cannot remove it. It ends before
+// the seal, so that the backup stays in use.
+func TestMoveToAnUnfinishedCopyThatStays(t *testing.T) {
+	w := mergedSinceExport(t)
+	f := found(t, w.store)
+	if _, err := w.out.Put(t.Context(), history.CopyingKey("user/anne", 99, f.Info.ID), strings.NewReader(history.CopyingBody), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.out.SetFaults(func(op, key string) error {
+		if op == "delete" && strings.HasPrefix(key, history.CopyingPrefix("user/anne")) {
+			return errDenied
+		}
+		return nil
+	}, nil)
+	lock := repository.LockOptions{Owner: "test", Host: "tool", Now: w.clock.clock}
+	move := func() error {
+		_, err := transfer.Move(t.Context(), []repository.Config{f.Partition}, repository.UserName("anne"), w.set.set.Partitions()[0], lock, nil)
+		return err
+	}
+	if err := move(); !errors.Is(err, errDenied) {
+		t.Errorf("%v, want %v", err, errDenied)
+	}
+	if end, err := f.LogEnd(t.Context()); err != nil || end.Seal != nil {
+		t.Errorf("the log has a seal: %+v, %v", end.Seal, err)
+	}
+	w.out.SetFaults(nil, nil)
+	if err := move(); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.out.Keys(history.CopyingPrefix("user/anne")); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}

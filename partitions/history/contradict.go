@@ -46,27 +46,27 @@ func (l *Log) contradicts(ctx context.Context, have *contents, checkpoint Tip) (
 	case !errors.Is(err, errUndecided):
 		return other, err
 	case decided:
-		lost, err := l.bridged(ctx, have, checkpoint.Number+1)
+		lost, err := l.mayBeLost(ctx, have, checkpoint.Number+1)
 		return err == nil && !lost, err
 	}
 	return l.endedLater(ctx, have, checkpoint)
 }
 
-// bridged reports whether a bridge in the log records that commit n is lost.
-func (l *Log) bridged(ctx context.Context, have *contents, n uint64) (bool, error) {
+// mayBeLost reports whether a bridge in the log records that commit n is lost, or could: some commits after it
+// cannot be read.
+func (l *Log) mayBeLost(ctx context.Context, have *contents, n uint64) (bool, error) {
+	unreadable := false
 	for c, err := range l.Readable(ctx, Tip{Number: n - 1}, have.newest) {
-		if err != nil {
-			if IsUnreadable(err) {
-				continue
-			}
-			return false, err
+		lost := false
+		if err == nil {
+			lost, err = c.records(n)
 		}
-		lost, err := c.records(n)
 		if lost || err != nil && !IsUnreadable(err) {
 			return lost, err
 		}
+		unreadable = unreadable || err != nil
 	}
-	return false, nil
+	return unreadable, nil
 }
 
 // records reports whether the commit has a bridged event about commit n.

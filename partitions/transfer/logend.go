@@ -69,6 +69,11 @@ func (c *copier) putLog(ctx context.Context, n uint64, checkpoints []objstore.In
 	if c.end.alone && len(last) == 0 && !c.end.reached() {
 		return false, fmt.Errorf("commit %d of %s was merged: %w", c.end.commit, c.from.Path, errChanged)
 	}
+	if c.exporting && c.end.there.Held == 0 { // see finish
+		if err := c.announce(ctx); err != nil {
+			return false, err
+		}
+	}
 	if err := c.objects(ctx, c.list(last), 1); err != nil {
 		return false, err
 	}
@@ -98,6 +103,12 @@ func (c *copier) beforeEnd(ctx context.Context, n uint64, last *[]objstore.Info)
 			}
 		}
 	}
+}
+
+// needless reports whether a CopyingKey that means nothing may stay after an error: if these keys may only add, or
+// if the copy is visible already.
+func (c *copier) needless(err error) bool {
+	return c.exporting || errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrCredentials)
 }
 
 // list yields objects.
@@ -164,8 +175,8 @@ func (c *copier) unannounce(ctx context.Context) error {
 			continue
 		}
 		err := store.Delete(ctx, info.Key)
-		if n <= c.end.commit && ctx.Err() == nil {
-			continue // the log has the commit, so the object means nothing; these keys may not have the right to delete
+		if err != nil && n <= c.end.commit && c.needless(err) {
+			continue // the log has the commit, so the object means nothing
 		}
 		if err != nil {
 			return fmt.Errorf("remove the object of an interrupted copy: %w", err)

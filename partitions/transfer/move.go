@@ -122,6 +122,9 @@ func (c *copier) seal(ctx context.Context, l *repository.Lock, repo string) erro
 		if err := c.upTo(ctx, tip.Number); err != nil {
 			return err
 		}
+		if err := c.unannounce(ctx); err != nil { // if this fails, the backup must stay in use here
+			return err
+		}
 		at, err := l.Now(ctx)
 		if err != nil {
 			return err
@@ -136,8 +139,8 @@ func (c *copier) seal(ctx context.Context, l *repository.Lock, repo string) erro
 	return fmt.Errorf("seal the log of %s: other writers took %d commit numbers in a row: try again", c.from.Name(), sealTries)
 }
 
-// finish copies the rest of the log, and makes the copy visible. An interrupted export keeps its CopyingKey until
-// then: retention may remove what was copied, and without backup.json only the key shows of which backup it was.
+// finish copies the rest of the log, and makes the copy visible. An export keeps its CopyingKey until
+// then: retention may remove what was copied, and without backup.json only the key shows whose copy it was.
 // A moved log is sealed, so that retention leaves it as it is.
 func (c *copier) finish(ctx context.Context) error {
 	highest, err := c.from.HighestNumber(ctx)
@@ -151,7 +154,10 @@ func (c *copier) finish(ctx context.Context) error {
 		if err := c.putInfo(ctx); err != nil {
 			return err
 		}
-		return errors.Join(c.unannounce(ctx), c.unfinished())
+		if err := c.unannounce(ctx); err != nil {
+			return err
+		}
+		return c.unfinished(ctx)
 	}
 	if err := c.unannounce(ctx); err != nil {
 		return err
@@ -182,9 +188,16 @@ func Copy(ctx context.Context, f *repository.Found, dest Target, report func(rep
 }
 
 // unfinished returns an error, history.ErrUnfinished, if the log in the target still lacks commits of another copy.
-func (c *copier) unfinished() error {
-	log := history.Log{Backup: c.from.Path, ID: c.from.Info.ID}
-	return log.Unfinished(c.end.commit, c.end.beyond)
+func (c *copier) unfinished(ctx context.Context) error {
+	if c.end.beyond == 0 {
+		return nil
+	}
+	log := history.Log{Store: c.to.Config().Store, Backup: c.from.Path, ID: c.from.Info.ID}
+	o, err := log.Outline(ctx)
+	if err != nil {
+		return err
+	}
+	return o.Unfinished()
 }
 
 // copyTries is how often a copy begins again after an object has disappeared.

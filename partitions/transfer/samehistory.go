@@ -32,30 +32,35 @@ func (c *copier) sameHistory(ctx context.Context) error {
 }
 
 // continues reports whether the log in the target, which ends with the given commit, has the
-// same history. Retention may remove the beginning of this log between two requests.
+// same history. Retention may remove the beginning of this log between two requests: then it looks again, but not
+// after two commits have differed.
 func (c *copier) continues(ctx context.Context, log *history.Log, there uint64) (bool, error) {
 	first, err := c.from.Log().First(ctx)
-	for err == nil {
-		var same bool
-		if there < first {
-			same, err = c.continuesAfterCut(ctx, log, there, first)
-		} else {
-			same, err = c.continuesHere(ctx, log, there)
-		}
-		if same || err != nil && !history.IsUnreadable(err) {
+	if err != nil {
+		return false, err
+	}
+	for {
+		same, err := c.continuesFrom(ctx, log, there, first)
+		if !history.IsUnreadable(err) {
 			return same, err
 		}
 		now, ferr := c.from.Log().First(ctx)
-		if ferr != nil || now == first {
-			return false, errors.Join(err, ferr)
+		if ferr == nil && now != first {
+			first = now
+			continue
 		}
-		first, err = now, nil
+		if ferr == nil && first <= there {
+			return false, nil // the target may have a commit that this log never had
+		}
+		return false, errors.Join(err, ferr)
 	}
-	return false, err
 }
 
-// continuesHere is continues if this log should have the commit, too.
-func (c *copier) continuesHere(ctx context.Context, log *history.Log, there uint64) (bool, error) {
+// continuesFrom is continues with the first commit of this log. The error is unreadable if that cannot be decided.
+func (c *copier) continuesFrom(ctx context.Context, log *history.Log, there, first uint64) (bool, error) {
+	if there < first {
+		return c.continuesAfterCut(ctx, log, there, first)
+	}
 	theirs, err := headerOf(ctx, log, there)
 	if err != nil {
 		return false, err
@@ -71,9 +76,6 @@ func (c *copier) continuesHere(ctx context.Context, log *history.Log, there uint
 // the hash in the next commit shows whether it was this one.
 func (c *copier) goesOnHere(ctx context.Context, log *history.Log, there uint64) (bool, error) {
 	next, err := headerOf(ctx, c.from.Log(), there+1)
-	if history.IsUnreadable(err) {
-		return false, nil // the target may have a commit that this log never had
-	}
 	if err != nil {
 		return false, err
 	}
@@ -93,22 +95,41 @@ func follows(ctx context.Context, log *history.Log, newest uint64, next history.
 }
 
 // continuesAfterCut is continues for a copy that ends before the log begins: retention has removed
-// what the two had in common. The copy is of the same backup if this copier has begun it, if an interrupted copy
-// of this backup has left its CopyingKey, or if its backup.json has the same id, which sameBackup has checked. A
-// reader ignores its commits if others are missing after them.
+// what the two had in common. If nothing is missing between them, the first commit of this log decides. Otherwise a
+// reader ignores the commits of the copy, which is of the same backup if this copier has begun it, if its backup.json
+// has the same id, which sameBackup has checked, or if an interrupted copy of this backup has left its CopyingKey.
 func (c *copier) continuesAfterCut(ctx context.Context, log *history.Log, there, first uint64) (bool, error) {
+	if there+1 == first {
+		ours, err := headerOf(ctx, c.from.Log(), first)
+		if err != nil {
+			return false, err
+		}
+		return follows(ctx, log, there, ours)
+	}
+	if c.begun {
+		return true, nil
+	}
 	_, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
 	if errors.Is(err, objstore.ErrNotExist) {
-		return c.begun || c.end.there.Copying > 0, nil
+		return c.wasBegun(ctx, there)
 	}
-	if err != nil || there+1 < first {
-		return err == nil, err
+	return err == nil, err
+}
+
+// wasBegun reports whether a CopyingKey shows that an interrupted copy of this backup has put the log in the
+// target, up to commit there, and no copy of another backup.
+func (c *copier) wasBegun(ctx context.Context, there uint64) (begun bool, err error) {
+	for info, err := range c.to.Config().Store.List(ctx, history.CopyingPrefix(c.from.Path), "") {
+		if err != nil {
+			return false, err
+		}
+		n, id, ok := history.ParseCopyingKey(c.from.Path, info.Key)
+		if ok && id != c.from.Info.ID {
+			return false, nil
+		}
+		begun = begun || ok && n >= there
 	}
-	ours, err := headerOf(ctx, c.from.Log(), first)
-	if err != nil {
-		return false, err
-	}
-	return follows(ctx, log, there, ours)
+	return begun, nil
 }
 
 func headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header, err error) {

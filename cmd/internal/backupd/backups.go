@@ -75,10 +75,11 @@ func (b *backups) Reload(ctx context.Context, conf *imapconf.File) error {
 		if err := try(ctx, b.env.conf, conf); err != nil {
 			return err
 		}
-		b.limitNow(p, b.readOthers())
+		others, _ := b.readOthers()
+		b.limitNow(p, others)
 		return master.ErrRecycle
 	}
-	p.others = b.readOthers()
+	p.others, p.failed = b.readOthers()
 	b.policy.Store(p)
 	return nil
 }

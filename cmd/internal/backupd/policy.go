@@ -2,7 +2,6 @@ package backupd
 
 import (
 	"io/fs"
-	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -30,6 +29,7 @@ type policy struct {
 	// others are the policies of services whose connections other processes hand over. A
 	// service may have its own options in imapd.conf, or another imapd.conf.
 	others map[origin]*policy
+	failed map[origin]bool // others that could not be read again: new connections try it
 }
 
 // origin identifies the settings of a connection.
@@ -65,34 +65,35 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, others: map[origin]*policy{}}
+	p := &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, others: map[origin]*policy{}, failed: map[origin]bool{}}
 	p.scopes.Store(table)
 	return p, nil
 }
 
-// readOthers reads the policies of other services again. One with a mistake keeps its former policy, as this
-// service does.
-func (b *backups) readOthers() map[origin]*policy {
-	out := b.policy.Load().knownOthers()
-	for o, was := range out {
+// readOthers reads the policies of other services again. One with a mistake keeps its former policy. If that
+// has no scopes, the mistake may be in them, so that new connections are refused until it is mended.
+func (b *backups) readOthers() (others map[origin]*policy, failed map[origin]bool) {
+	own := b.policy.Load()
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	others, failed = map[origin]*policy{}, map[origin]bool{}
+	for o, was := range own.others {
 		p, err := b.load(o)
 		if err != nil {
-			b.keeps(o, err)
-			p = was
+			b.keeps(o, was, err)
+			p, failed[o] = was, was.scopes.Load() == nil
 		}
-		out[o] = p
+		others[o] = p
 	}
-	return out
+	return others, failed
 }
 
-func (p *policy) knownOthers() map[origin]*policy {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return maps.Clone(p.others)
-}
-
-func (b *backups) keeps(o origin, err error) {
-	b.env.log.Error("the settings of another service cannot be read: it keeps its former ones", "config", o.config, "service", o.service, "err", err)
+func (b *backups) keeps(o origin, was *policy, err error) {
+	text := "the settings of another service cannot be read: it keeps its former ones"
+	if was.scopes.Load() == nil {
+		text += " for the clients that are connected, and refuses others"
+	}
+	b.env.log.Error(text, "config", o.config, "service", o.service, "err", err)
 }
 
 // limitNow applies the scopes of new policies to the connections of this process, which end only after a
@@ -116,37 +117,48 @@ func (b *backups) load(o origin) (*policy, error) {
 	return b.newPolicy(conf)
 }
 
-// policyOf returns the policy of a service with the imapd.conf that it was started with.
+// policyOf returns the policy of a service with the imapd.conf that it was started with, for a new connection.
 func (b *backups) policyOf(o origin) (*policy, error) {
 	own := b.policy.Load()
-	o = own.resolve(o)
-	if o == (origin{own.conf.Path(), b.env.name}) {
+	if o = own.resolve(o); own.is(o, b.env.name) {
 		return own, nil
 	}
-	if p := own.other(o); p != nil {
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	if p := own.others[o]; p != nil && !own.failed[o] {
 		return p, nil
 	}
-	p, err := b.load(o) // without a lock: other services do not wait for these files
+	p, err := b.load(o)
 	if err != nil {
 		return nil, err
 	}
-	return own.add(o, p), nil
+	own.others[o], own.failed[o] = p, false
+	return p, nil
 }
 
-// newest returns the policy of a service that has connections. It has none if its first connection began during
-// SIGHUP. If its settings cannot be read then, it keeps those of the connection, which are not read again at
-// each command.
+// newest returns the policy of a service for a connection that had the policy was. It has none if its first
+// connection began during SIGHUP. If its settings cannot be read then, it keeps those: a command of a connection
+// must not read files each time.
 func (b *backups) newest(o origin, was *policy) *policy {
-	p, err := b.policyOf(o)
-	if err == nil {
+	own := b.policy.Load()
+	if o = own.resolve(o); own.is(o, b.env.name) {
+		return own
+	}
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	if p := own.others[o]; p != nil {
 		return p
 	}
-	own := b.policy.Load()
-	o = own.resolve(o)
-	b.keeps(o, err)
-	return own.add(o, was)
+	p, err := b.load(o)
+	if err != nil {
+		b.keeps(o, was, err)
+		p = was
+	}
+	own.others[o], own.failed[o] = p, err != nil
+	return p
 }
 
+// resolve names the imapd.conf of a service that was started without one.
 func (p *policy) resolve(o origin) origin {
 	if o.config == "" {
 		o.config = p.conf.Path()
@@ -154,19 +166,4 @@ func (p *policy) resolve(o origin) origin {
 	return o
 }
 
-func (p *policy) other(o origin) *policy {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.others[o]
-}
-
-// add keeps the policy of another service, and returns the one that was kept first.
-func (p *policy) add(o origin, other *policy) *policy {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if was := p.others[o]; was != nil {
-		return was
-	}
-	p.others[o] = other
-	return other
-}
+func (p *policy) is(o origin, service string) bool { return o == origin{p.conf.Path(), service} }

@@ -182,56 +182,53 @@ func TestScopesOfAnotherService(t *testing.T) {
 	}
 }
 
-// The settings of another service, which has no scopes, get a mistake. It keeps its former ones until the next
-// SIGHUP, as this service does, and nothing reads them at each command of its connections.
+// The settings of another service, which has no scopes, get a mistake, which may be in its first scopes. It refuses
+// new connections, and nothing reads the settings at each command of the others, until they are mended.
 func TestMistakeOfAnotherService(t *testing.T) {
 	s := newScoped(t, "%UNIX anne\n")
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "other.conf")
-	lines := "backuppartition-default: " + dir + "/store\nconfigdirectory: " + dir + "\n"
 	put := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		lines := "backuppartition-default: " + dir + "/store\nconfigdirectory: " + dir + "\n"
+		if err := os.WriteFile(conf, []byte(lines+text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	put(lines + "servername: former\n")
+	put("servername: former\n")
 	o := origin{conf, "other"}
-	name := func() string {
-		t.Helper()
-		p, err := s.b.policyOf(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p.name
-	}
-	if got := name(); got != "former" {
-		t.Errorf("%q", got)
-	}
 	was, err := s.b.policyOf(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ text, want string }{
-		{"servername: wrong\ntls_server_cert: /nonexistent\ntls_server_key: /nonexistent\n", "former"}, {"servername: mended\n", "mended"},
-	} {
-		put(lines + c.text)
-		if err := s.b.Reload(t.Context(), parseConf(t, s.conf)); err != nil {
-			t.Fatal(err)
+	const mistake = "servername: wrong\nbackup_scopes: /nonexistent\n"
+	keeps := func(when string) {
+		t.Helper()
+		if p, err := s.b.policyOf(o); err == nil {
+			t.Errorf("%s: a new connection gets the settings of %q", when, p.name)
 		}
-		if got := name(); got != c.want {
-			t.Errorf("after SIGHUP with %q: %q, want %q", c.text, got, c.want)
+		put("servername: unread\n")
+		if p := s.b.newest(o, was); p != was {
+			t.Errorf("%s: the settings are read at a command: %q", when, p.name)
+		}
+		put("servername: mended\n")
+		if p, err := s.b.policyOf(o); err != nil || p.name != "mended" || s.b.newest(o, was) != p {
+			t.Errorf("%s: after the mistake was mended: %v, %v", when, p, err)
 		}
 	}
+	put(mistake)
+	if err := s.b.Reload(t.Context(), parseConf(t, s.conf)); err != nil {
+		t.Fatal(err)
+	}
+	was = s.b.newest(o, was)
+	keeps("after SIGHUP")
 
-	put(lines + "tls_server_cert: /nonexistent\ntls_server_key: /nonexistent\n")
-	delete(s.b.policy.Load().others, o) // its first connection began during SIGHUP
-	if got := s.b.newest(o, was); got != was {
-		t.Errorf("a mistake during SIGHUP: %q", got.name)
+	put(mistake)
+	delete(s.b.policy.Load().others, o) // the first connection of the service began during SIGHUP
+	if p := s.b.newest(o, was); p != was {
+		t.Errorf("a mistake during SIGHUP: %q", p.name)
 	}
-	if got, err := s.b.policyOf(o); err != nil || got != was {
-		t.Errorf("the settings are read again: %v, %v", got, err)
-	}
+	keeps("a mistake during SIGHUP")
 }
 
 // Scopes apply at once, even if other changes need a new process: this one serves its connections for a
