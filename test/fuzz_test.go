@@ -15,6 +15,7 @@ var parsers = map[string]string{
 	"cmd/internal/cmdline":                       "none: arguments, by pflag",
 	"cmd/internal/ctlbackups":                    "none: answers of the daemon, over a socket of the same user",
 	"cmd/internal/ctlbackups/internal/cyrusdata": "FuzzRead",
+	"cmd/internal/ctlbackups/internal/sasldb":    "FuzzRead",
 	"cmd/internal/doctor":                        "FuzzCyrusConf",
 	"cmd/internal/drill":                         "none: files that the drill itself has restored; replies of a server are read by replication/client",
 	"cmd/internal/prices":                        "FuzzParse",

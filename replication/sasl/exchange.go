@@ -73,6 +73,16 @@ func (x *Exchange) Claimed() string {
 	return authcid
 }
 
+// Allows reports whether a client that has proved to be user, under any form of this name, may use the server. It
+// returns the canonical name. The error gives the reason why not; it matches ErrFailed or ErrUnavailable.
+func (a *Authenticator) Allows(user string) (canonical string, err error) {
+	id, err := a.authorise(user, "")
+	if err == nil && !id.Admin {
+		err = fmt.Errorf("%q is not an admin: %w", id.User, ErrFailed)
+	}
+	return id.User, err
+}
+
 // authorise decides the identity of a client that proved to be authcid and asks to act as
 // authzid (imap/global.c: mysasl_proxy_policy).
 func (a *Authenticator) authorise(authcid, authzid string) (Identity, error) {

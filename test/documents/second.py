@@ -61,7 +61,7 @@ def home_keys(c, d, tasks):
     found = c.second.run("sudo -u cyrus cyr_backup carol find expunged")[1]
     if "expunged before the migration" not in found:
         raise Failed("the import has no history:\n" + found)
-    c.second.run("echo 'a long secret' | sudo -u cyrus ctl_backups passwd repl")
+    shows(c.second, d, "sudo -u cyrus ctl_backups passwd --import /etc/sasldb2", "repl", "1 imported")
     c.second.run("test ! -e /root/.aws")
     for home, user, seen in (("HOME=/root", "bob", "/root"), ("-u HOME", "carol", None)):
         c.second.run("env %s systemctl restart cyrus-imapd" % home)

@@ -18,7 +18,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cyruslab import host, instance                         # noqa: E402
 from scenarios import (compacting, damage, day, erasing, everybody, faults, imapto, importing, lives, logins,   # noqa: E402,F401
-                       moving, neighbours, odd, protocol, readers, restore, restoreodd, trouble, upgrading)
+                       moving, neighbours, odd, passwords, protocol, readers, restore, restoreodd, trouble, upgrading)
 from scenarios.base import SCENARIOS, Context               # noqa: E402
 
 

@@ -20,13 +20,16 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"quick", []string{"verify"}},
 		{"repair", []string{"verify"}},
 		{"read", []string{"verify"}},
-		{"dry-run", []string{"verify", "compact", "erase", "forget-server"}},
+		{"dry-run", []string{"verify", "compact", "erase", "forget-server", "passwd"}},
 		{"force", []string{"compact"}},
 		{"no-verify", []string{"list", "stat"}},
 		{"pause", []string{"lock"}},
 		{"execute", []string{"lock"}},
 		{"create", []string{"lock"}},
 		{"delete", []string{"passwd"}},
+		{"import", []string{"passwd"}},
+		{"replace", []string{"passwd"}},
+		{"realm", []string{"passwd"}},
 		{"list", []string{"passwd", "erase"}},
 		{"yes", []string{"erase", "release"}},
 		{"tripwire", []string{"release"}},
@@ -53,15 +56,10 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		}
 	}
 	c.timed = p.Changed("for")
+	if verb == "passwd" {
+		return c.checkPasswd(p)
+	}
 	switch {
-	case verb == "passwd" && c.anyMode():
-		return cli.Usagef("passwd takes no mode")
-	case verb == "passwd" && c.structured() && !c.list:
-		return cli.Usagef("passwd prints JSON only with --list")
-	case verb == "passwd" && c.remove && c.list:
-		return cli.Usagef("only one of --delete and --list can be given")
-	case verb == "passwd" && c.list && len(c.args) > 0:
-		return cli.Usagef("passwd --list takes no name")
 	case c.shared && c.many():
 		return cli.Usagef("stat --shared takes names of single backups, because it reads many others for each of them")
 	case c.read.given() && (c.quick || c.repair):
@@ -84,6 +82,33 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--limit-requests: the number of requests must be at least 1")
 	case p.Changed("stale") && c.stale < 0:
 		return cli.Usagef("--stale: hours cannot be negative")
+	}
+	return nil
+}
+
+// checkPasswd rejects what the forms of passwd would ignore.
+func (c *command) checkPasswd(p *cmdline.Program) error {
+	forms := 0
+	for _, given := range []bool{c.remove, c.list, p.Changed("import")} {
+		if given {
+			forms++
+		}
+	}
+	switch {
+	case c.anyMode():
+		return cli.Usagef("passwd takes no mode")
+	case forms > 1:
+		return cli.Usagef("only one of --delete, --list and --import can be given")
+	case c.list && len(c.args) > 0:
+		return cli.Usagef("passwd --list takes no name")
+	case p.Changed("import") && c.source == "":
+		return cli.Usagef("--import: the name of the file is empty")
+	case p.Changed("realm") && c.realm == "":
+		return cli.Usagef("--realm: the realm is empty")
+	case c.structured() && !c.list && c.source == "":
+		return cli.Usagef("passwd prints JSON only with --list and --import")
+	case c.source == "" && (c.replace || c.dryRun || c.realm != ""):
+		return cli.Usagef("--replace, --realm and --dry-run are only for passwd --import")
 	}
 	return nil
 }

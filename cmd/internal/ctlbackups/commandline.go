@@ -52,8 +52,8 @@ func verbs() []verb {
 			Text: "copy only these backups into a separate repository, a directory or a bucket; run again, it adds new changes"}, export},
 		{cmdline.Verb{Name: "import", Args: "FILE|LOCATION...",
 			Text: "import repositories made by export, or data files of Cyrus Backups, with their history, before the first sync of those users"}, importAll},
-		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
-			Text: "set the password of a mail server, read from standard input; delete a user; list the users"}, passwd},
+		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list | --import FILE [-n] [--replace] [--realm REALM] [USER...]",
+			Text: "set the password of a mail server, read from standard input; delete a user; list the users; import passwords from a database of Cyrus SASL (sasldb2)"}, passwd},
 		{cmdline.Verb{Name: "doctor", Args: "[--client]",
 			Text: "check this host before the first backup: imapd.conf, cyrus.conf, directories, keys, certificates and stores, as the daemon sees them; print what is wrong, where, and the command or setting that corrects it; with --client, print the lines that the mail host needs"}, examine},
 		{cmdline.Verb{Name: "debug", Args: "profile KIND [--for TIME]",
@@ -82,7 +82,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
 		f.Var(&c.read, "read", "verify: of each partition, only an `AMOUNT` of those backups that were verified least recently: 5% of their number, or until 10G of messages were read")
 		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
-		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact, erase, forget-server: only print what would be done")
+		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact, erase, forget-server, passwd --import: only print what would be done")
 		f.BoolP("force", "F", false, "compact: no effect; accepted because Cyrus's ctl_backups has it")
 		f.BoolP("no-verify", "V", false, "list, stat: no effect; accepted because Cyrus's ctl_backups has it")
 		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends; the default without -x")
@@ -97,6 +97,9 @@ func (c *command) commandLine() *cmdline.Program {
 		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself: 30d, \"in 6 months\", 2027-12-31, \"2027-12-31 14:05\" or 2027-12-31T14:05:00Z; without it, only release ends it")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users; erase: list all erasures")
+		f.StringVar(&c.source, "import", "", "passwd: set the passwords that `FILE` has for users whom admins names: /etc/sasldb2, or its dump by db_dump, mdb_dump or gdbm_dump; - is a dump on standard input; prints a line for each user")
+		f.BoolVar(&c.replace, "replace", false, "passwd --import: also for users who have another password here, which they keep otherwise")
+		f.StringVar(&c.realm, "realm", "", "passwd --import: users of this `REALM` log in by their name alone, others as USER@REALM; servername of imapd.conf without it")
 		f.BoolVar(&c.yes, "yes", false, "erase: do not ask; release with -A, -D or -P: every hold, whatever its reason")
 		f.StringVar(&c.before, "before", "", "erase: only the history before this `TIME`: every earlier moment, and what the user had deleted or changed before it; mail that the user still has stays, also old mail")
 		f.StringArrayVar(&c.messages, "message", nil, "erase: only the message with this `GUID`, from every moment that the backup can restore; may be given more than once")
@@ -112,7 +115,7 @@ func (c *command) commandLine() *cmdline.Program {
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.BoolVarP(&c.human, "human", "h", false, "for people: sizes as 1.2 MiB; list and stat print a table with titles and totals, as on a terminal")
-		f.BoolVarP(&c.json, "json", "j", false, "one JSON object for each backup; passwd --list: for each user")
+		f.BoolVarP(&c.json, "json", "j", false, "one JSON object for each backup; passwd --list and --import: for each user")
 		f.BoolVar(&c.ndjson, "ndjson", false, "the same, one object per line; cost and compact: also an object for each partition")
 		f.CountVarP(&c.verbose, "verbose", "v", "print more; compact of many: a line for each backup")
 	})
@@ -148,6 +151,7 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups doctor             # as root: is this host set up well?",
 		"ctl_backups debug profile cpu --for 30s > cpu.pprof",
 		"echo secret | ctl_backups passwd repl",
+		"ctl_backups passwd --import /etc/sasldb2",
 	}
 	p.Arguments = c.propose
 	return p

@@ -28,6 +28,8 @@ func passwd(c *command) error {
 		return &cli.ConfigError{Err: err}
 	}
 	switch {
+	case c.source != "":
+		return c.importPasswords(conf, path, policy)
 	case c.list && len(c.args) == 0:
 		return c.listLogins(path)
 	case len(c.args) != 1:

@@ -72,6 +72,9 @@ type command struct {
 	stale      int // hours; -1 = all
 	verbose    int
 	remove     bool
+	source     string // passwd: a database of Cyrus SASL, or its dump
+	replace    bool
+	realm      string // passwd: whose users log in without a realm
 	list       bool
 	fromBucket bool
 	shared     bool
