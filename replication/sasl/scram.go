@@ -1,6 +1,7 @@
 package sasl
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -8,7 +9,9 @@ import (
 )
 
 // scramMech is SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel
-// binding.
+// binding: sync_client never uses it (docs/client-behaviour.md). The first byte of a client
+// is n (no channel binding) or y (the client supports it, and has seen that this server
+// does not). p requires it, and is refused.
 type scramMech struct {
 	conv   *scram.ServerConversation
 	lookup error // why credentials could not be read
@@ -47,6 +50,10 @@ func (m *scramMech) next(_ context.Context, response []byte) ([]byte, bool, erro
 		return []byte{}, false, nil
 	case !m.begun:
 		m.begun = true
+		if kind, found := bytes.CutPrefix(response, []byte("p=")); found {
+			kind, _, _ = bytes.Cut(kind, []byte(","))
+			return nil, false, fmt.Errorf("first message: it requires channel binding (%.40q): %w", kind, ErrBinding)
+		}
 		challenge, err := m.conv.Step(string(response))
 		if m.lookup != nil {
 			return nil, false, fmt.Errorf("user %q: %w: %w", m.conv.Username(), m.lookup, ErrUnavailable)

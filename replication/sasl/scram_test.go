@@ -144,7 +144,8 @@ func TestScramProtocol(t *testing.T) {
 	}{
 		{[]string{""}, ErrProtocol},
 		{[]string{"x"}, ErrProtocol},
-		{[]string{"p=tls-unique,,n=user,r=abc"}, ErrProtocol},
+		{[]string{"p"}, ErrProtocol},
+		{[]string{"y,,n=user,r=fyko+d2lbbFgONRv9qkxdawL", c2}, ErrFailed}, // c2 has the flag n
 		{[]string{c1, ""}, ErrFailed},
 		{[]string{c1, strings.Replace(c2, "p=v0", "p=w0", 1)}, ErrFailed},
 		{[]string{c1, strings.Replace(c2, "WVs7j,", "WVs7k,", 1)}, ErrFailed},
@@ -165,8 +166,55 @@ func TestScramProtocol(t *testing.T) {
 	}
 }
 
+// A client that supports channel binding logs in without it, and one that requires it is refused: no -PLUS is offered.
+func TestChannelBinding(t *testing.T) {
+	a := newAuth(t, Options{Credentials: credentials(t, "anne"), Admins: Admins{Words: []string{"anne"}}})
+	tls := Layer{TLS: true, SSF: 256}
+	for _, mech := range a.Mechanisms(tls) {
+		if strings.HasSuffix(mech, "-PLUS") {
+			t.Errorf("%s is offered", mech)
+		}
+		if _, err := a.Start(mech+"-PLUS", tls); !errors.Is(err, ErrMechanism) {
+			t.Errorf("%s-PLUS: %v", mech, err)
+		}
+	}
+	client, err := scram.SHA256.NewClient("anne", "anne-pw", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, conv := start(t, a, ScramSHA256, tls), client.NewConversationAdvertisingChannelBinding()
+	var challenge []byte
+	for step := range 3 {
+		response := ""
+		if !conv.Done() {
+			if response, err = conv.Step(string(challenge)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if step == 0 && !strings.HasPrefix(response, "y,,") {
+			t.Fatalf("the client begins with %q", response)
+		}
+		if challenge, _, err = x.Next(t.Context(), []byte(response)); err != nil {
+			t.Fatalf("step %d: %v", step, err)
+		}
+	}
+	if !conv.Valid() || x.Identity().User != "anne" {
+		t.Errorf("%v, %+v", conv.Valid(), x.Identity())
+	}
+	for _, kind := range []string{"tls-unique", "tls-exporter", "tls-server-end-point", "unknown", strings.Repeat("x", 4000)} {
+		for _, mech := range []string{ScramSHA1, ScramSHA256} {
+			_, _, err := start(t, a, mech, tls).Next(t.Context(), []byte("p="+kind+",,n=anne,r=fyko+d2lbbFgONRv9qkxdawL"))
+			if !errors.Is(err, ErrBinding) || ClientText(err) != "channel binding failure" || len(err.Error()) > 150 {
+				t.Errorf("%s, %s: %v", mech, kind, err)
+			}
+		}
+	}
+}
+
 func FuzzNext(f *testing.F) {
 	f.Add([]byte("n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL"), []byte("c=biws,r=x,p=v0X8"), uint8(0))
+	f.Add([]byte("y,,n=user,r=fyko+d2lbbFgONRv9qkxdawL"), []byte("c=eSws,r=x,p=v0X8"), uint8(0))
+	f.Add([]byte("p=tls-exporter,,n=user,r=fyko+d2lbbFgONRv9qkxdawL"), []byte(""), uint8(0))
 	f.Add([]byte("\x00anne\x00pw"), []byte(""), uint8(1))
 	f.Add([]byte("anne"), []byte("pw"), uint8(2))
 	path := f.TempDir() + "/credentials"

@@ -78,7 +78,7 @@ func (c *command) importPasswords(conf *imapconf.File, path string, policy sasl.
 	return c.importResult(all, chosen, missing)
 }
 
-// chooseAccounts returns the accounts that the arguments name, or all; those that a login without a realm means are first.
+// chooseAccounts returns the accounts that the arguments name, or all. Accounts of the realm of the server are first.
 // missing are the arguments that no account fits.
 func (c *command) chooseAccounts(all []*account) (chosen []*account, missing []string) {
 	fits := func(a *account, arg string) bool { return arg == a.user || arg == a.name() }
@@ -99,7 +99,7 @@ func (c *command) chooseAccounts(all []*account) (chosen []*account, missing []s
 	return chosen, missing
 }
 
-// judgeAccounts finds the login of each account, and skips those that nobody could use.
+// judgeAccounts finds the login of each account, and skips accounts of no use here.
 func (c *command) judgeAccounts(auth *sasl.Authenticator, accounts []*account) {
 	first := make(map[string]*account)
 	for _, a := range accounts {

@@ -1,7 +1,9 @@
 """Logins: each mechanism by both clients of Cyrus, with each kind of TLS."""
+import base64
 import os
 import re
 import socket
+import ssl
 import subprocess
 import threading
 
@@ -36,6 +38,42 @@ class Tunnel:
 
     def close(self):
         self.listener.close()
+
+
+class Listener:
+    """A server that offers STARTTLS and then SCRAM-SHA-256 beside PLAIN, and notes with what a login begins."""
+
+    def __init__(self, x):
+        crt, key = certificate(x, "listener")
+        self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.tls.load_cert_chain(crt, key)
+        self.begun, self.listener = [], socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                self.login(self.listener.accept()[0])
+            except ssl.SSLError:
+                continue
+            except OSError:
+                return
+
+    def login(self, plain):
+        with plain:
+            plain.sendall(b"* STARTTLS\r\n* OK listener ready\r\n")
+            with plain.makefile("rb", buffering=0) as f:
+                if not f.readline().startswith(b"STARTTLS"):
+                    return
+            plain.sendall(b"OK Begin TLS negotiation now\r\n")
+            with self.tls.wrap_socket(plain, server_side=True) as s, s.makefile("rb") as f:
+                s.sendall(b"* SASL PLAIN SCRAM-SHA-256\r\n* OK listener ready\r\n")
+                words = f.readline().split()
+                while words and words[0] != b"AUTHENTICATE":
+                    words = f.readline().split()
+                if len(words) == 3:
+                    self.begun.append((s.version(), words[1].decode(), base64.b64decode(words[2]).decode()))
 
 
 def certificate(x, name):
@@ -155,3 +193,31 @@ def external(x):
     x.expect("other-authority", said("signed by unknown authority"), "the certificate of another authority was not refused")
     x.sync("none", "-u", "kai", rc="bad", readable=False, timeout=5)
     x.expect("none", len(said(" EXTERNAL+TLS ")) == n, "a client without a certificate has logged in")
+
+
+@scenario("binding", tls=True, stores=("dir",), conf={"tls_required": "yes", "failedloginpause": "0"})
+def binding(x):
+    "channel binding: sync_client does not support it, and synctest, which does, logs in without it"
+    x.user("kai")
+    x.imap("kai").append("INBOX", [(msg("k"), [], None)])
+    listener = Listener(x)
+    user = instance.REPL
+    synctest = [host.tool("synctest"), "-a", user, "-u", user, "-w", PASSWORD, "-t", "", "-p"]
+
+    def begins(step, flag):
+        host.wait_for(lambda: listener.begun, 20, "a login: " + step)
+        want = r"%s,(a=%s)?,n=%s," % (flag, user, user)
+        x.expect(step, all((v, m) == ("TLSv1.3", "SCRAM-SHA-256") and re.match(want, c) for v, m, c in listener.begun), "%s, not %s" % (listener.begun, want))
+        listener.begun.clear()
+
+    run = client.Run(x.lab, "backup", ("-u", "kai"), sets={"backup_sync_port": str(listener.port)})
+    begins("sync_client", "n")
+    run.kill()
+    x.note("sync_client", ("-u", "kai"), run.finish(30))
+    subprocess.run([*synctest, str(listener.port), "127.0.0.1"], input=b"", capture_output=True, timeout=30, cwd="/", env={"PATH": host.PATH})
+    begins("synctest", "y")
+    listener.listener.close()
+    port = client.server_port(x.lab, "backup")
+    r = subprocess.run([*synctest, str(port), "127.0.0.1"], input=b"EXIT\r\n", capture_output=True, timeout=30, cwd="/", env={"PATH": host.PATH})
+    x.expect("login", b"Authenticated." in r.stdout, r.stdout[-500:])
+    x.sync("sync", "-u", "kai", readable=False)
