@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """run.py [--by docker|processes|auto] [STEP ...]: starts the services of docker-compose.yml,
-runs the steps (demo, kills, hosts; default: all), and stops the services.
+runs the steps (sandbox, demo, kills, hosts; default: all), and stops the services.
 
 Exits with 1 at the first difference. A project that is already running here is not
 touched, because names, ports and volumes are different. auto: Docker if a daemon answers.
@@ -15,9 +15,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from stack import composefile, docker                   # noqa: E402
 from stack.processes import Processes                   # noqa: E402
 from stack.trial import Difference, Trial               # noqa: E402
-from steps import demo, hosts, kills                    # noqa: E402
+from steps import demo, hosts, kills, sandbox           # noqa: E402
 
-STEPS = {"demo": demo, "kills": kills, "hosts": hosts}
+STEPS = {"sandbox": sandbox, "demo": demo, "kills": kills, "hosts": hosts}
 
 
 def main():

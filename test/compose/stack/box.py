@@ -44,6 +44,14 @@ def bind(source, target):
     mount("--bind", source, target)
 
 
+def seccomp(s, argv):
+    """Puts the service's profile before its command."""
+    if not s.get("seccomp"):
+        return argv
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "seccomp.py")) as h:
+        return ["python3", "-c", h.read(), s["seccomp"], *argv]
+
+
 def main():
     with open(sys.argv[1]) as h:
         s = json.load(h)
@@ -54,15 +62,15 @@ def main():
     for path, to in s["links"]:
         if not os.path.lexists(new + path):
             os.symlink(to, new + path)
+    argv = seccomp(s, ["setpriv"])
     os.chroot(new)
     os.chdir("/")
-    argv = ["setpriv"]
     if s["capabilities"] is not None:
         argv.append("--bounding-set=" + ",".join(["-all"] + ["+" + c.lower() for c in s["capabilities"]]))
     if s["user"]:
         uid, gid = s["user"].split(":")
         argv += ["--reuid", uid, "--regid", gid, "--clear-groups", "--inh-caps=-all"]
-    os.execvpe("setpriv", argv + ["--", *s["command"]], s["environment"])
+    os.execvpe(argv[0], argv + ["--", *s["command"]], s["environment"])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from . import composefile
+from . import box, composefile
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NET = "10.213.77."
@@ -108,7 +108,15 @@ class Processes:
         os.makedirs(box, exist_ok=True)
         return {"hostname": s.get("hostname", service), "dir": box, "binds": binds, "links": links,
                 "capabilities": s.get("cap_add", []) if s.get("cap_drop") == ["ALL"] else None,
-                "user": s.get("user"), "command": command or s["command"], "environment": self.environment(service)}
+                "seccomp": self.profile(service), "user": s.get("user"), "command": command or s["command"], "environment": self.environment(service)}
+
+    def profile(self, service):
+        """The text of the service's seccomp profile, on one line, or None."""
+        for o in self.services[service].get("security_opt", []):
+            if o.startswith("seccomp:"):
+                with open(os.path.join(self.project, o.removeprefix("seccomp:"))) as h:
+                    return json.dumps(json.load(h))
+        return None
 
     def environment(self, service):
         return {"PATH": PATH, **{k: str(v) for k, v in self.services[service].get("environment", {}).items()}}
@@ -169,7 +177,8 @@ class Processes:
         return self.running[name][0].poll() is None
 
     def exec(self, name, *argv, user="cyrus", input=None, timeout=120):
-        """Runs a command in a service's namespaces, like docker-compose exec."""
+        """Runs a command in a service's namespaces and with its seccomp profile, like docker-compose exec."""
+        argv = box.seccomp({"seccomp": self.profile(name)}, list(argv))
         become = ["setpriv", "--reuid", user, "--regid", "mail", "--init-groups", "--"] if user else []
         return subprocess.run(["nsenter", "--target", str(self.running[name][1]), "--mount", "--uts", "--ipc", "--net",
                                "--pid", "--root", "--wd", *become, *argv], env=self.environment(name), timeout=timeout,
