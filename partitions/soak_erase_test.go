@@ -115,7 +115,7 @@ func (w *soak) eraseHeld(t *soakTool, s *erasure.Survey) error {
 	return nil
 }
 
-// releaseToErase releases all holds of a user, as those that the tripwire places during an erasure.
+// releaseToErase releases all holds of a user, such as those of the tripwire during an erasure.
 func (w *soak) releaseToErase(n repository.Name, err error) bool {
 	if !errors.Is(err, repository.ErrOnHold) {
 		return false

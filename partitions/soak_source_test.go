@@ -198,7 +198,7 @@ func (w *soak) restoreSource() error {
 	return nil
 }
 
-// hasBodies reports whether the source can send all messages: a moment lacks those that were erased since.
+// hasBodies reports whether the source can send all messages: a moment has no erased ones.
 func (s *source) hasBodies() bool {
 	for _, r := range s.live() {
 		if s.bodies[r.GUID] == nil {
