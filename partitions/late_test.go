@@ -202,3 +202,36 @@ func TestCommitArrivesLate(t *testing.T) {
 	w.put(key, commit, nil)
 	w.untilSame()
 }
+
+// Several commits arrive late, and the packs of all of them were removed. The client is deferred once.
+func TestCommitsArriveLate(t *testing.T) {
+	w := newLateWorld(t)
+	other := newHostWith(t, func(o *partitions.Options) { o.Now = func() time.Time { return w.now } }, w.s)
+	second := noise(4, 3<<20)
+	w.anne.deliver(second)
+	other.sync("anne", w.anne)
+	other.sync("bert", w.bert)
+	w.bert.deliver(second)
+	other.sync("bert", w.bert)
+	other.stop()
+	commits := map[string][]byte{}
+	for n := uint64(2); n <= 3; n++ {
+		key := history.LogKey("user/bert", n)
+		commits[key] = w.mem.Bytes(key)
+		w.mem.Lose(key)
+	}
+	w.now = w.now.Add(26 * time.Hour)
+	packs := packsOf(t, w.mem)
+	if len(packs) != 2 {
+		t.Fatalf("%d packs: this test no longer covers its case", len(packs))
+	}
+	for _, w.pack = range packs {
+		w.remove()
+	}
+	for key, b := range commits {
+		w.put(key, b, nil)
+	}
+	if locked := w.untilSame(); locked != 1 {
+		t.Errorf("bert was LOCKED %d times, want once", locked)
+	}
+}
