@@ -86,7 +86,7 @@ func (c *command) dumpAccounts(format *sasldb.Format) ([]*account, error) {
 	return all, fault
 }
 
-// beginning keeps the first bytes of what is written.
+// beginning keeps the first bytes of the output.
 type beginning struct{ bytes.Buffer }
 
 func (b *beginning) Write(p []byte) (int, error) {
