@@ -41,7 +41,7 @@ func TestCondemnedPacksAreNotReused(t *testing.T) {
 	checkBucket(t, s, "user/bert", b)
 }
 
-// condemn puts packs on the list of those that are about to be deleted.
+// condemn lists packs as about to be deleted.
 func condemn(t *testing.T, s objstore.Store, now time.Time, keys []string) {
 	t.Helper()
 	list := &history.Condemned{Version: history.Version}

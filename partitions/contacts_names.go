@@ -17,7 +17,7 @@ const (
 	namesMost = 1000
 	// namesInMemory limits those of all mail servers in memory. They take no place from backups that exist.
 	namesInMemory = contactsMost / 2
-	// owedMost is how many backups may owe a comparison before those that do not exist owe none.
+	// owedMost is how many backups may owe a comparison before a name without a backup owes none.
 	owedMost = 2000
 	// namesAge is the age of what the census drops.
 	namesAge = 7 * 24 * time.Hour

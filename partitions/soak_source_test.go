@@ -199,9 +199,9 @@ func (w *soak) restoreSource() error {
 }
 
 // hasBodies reports whether the source can send all messages: a moment has no erased ones.
-func (s *source) hasBodies() bool {
-	for _, r := range s.live() {
-		if s.bodies[r.GUID] == nil {
+func (m *source) hasBodies() bool {
+	for _, r := range m.live() {
+		if m.bodies[r.GUID] == nil {
 			return false
 		}
 	}
