@@ -101,11 +101,12 @@ func (w *soak) clocksWrong(h *soakHost) bool {
 }
 
 // heals reports whether an error ends with the next attempt, without any trouble: the index has lost
-// the place of a message that the backup's own log has (certain.go), or the new INBOX has ended a mailbox
-// that the client updates.
+// the place of a message that the backup's own log has (certain.go), an older index has found a late commit, whose packs
+// were rewritten since (late.go), or the new INBOX has ended a mailbox that the client updates.
 func heals(err error) bool {
 	return errors.Is(err, cyrus.ErrNonexistent) ||
-		errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) && strings.Contains(err.Error(), "lacks what the index")
+		errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) &&
+			(strings.Contains(err.Error(), "lacks what the index") || strings.Contains(err.Error(), "removed before a late commit"))
 }
 
 // excused reports whether current trouble explains an error.
