@@ -89,6 +89,9 @@ func (w *Writer) provedAgain(ctx context.Context) error {
 	return w.b.part.proveLate(ctx, w.named, w.again)
 }
 
+// errLate reports a late commit that names packs which were removed before it.
+var errLate = errors.New("packs were removed before a late commit that names them")
+
 // proveLate checks the packs of a late commit: named, which it names first, and again, which
 // earlier commits of the backup name too. The list is read before the packs are asked for,
 // because a removed pack is taken off the list later.
@@ -116,7 +119,7 @@ func (p *Partition) proveLate(ctx context.Context, named, again []history.Place)
 	}
 	_, lerr := p.noteLost(gone, true)
 	if err == nil {
-		err = fmt.Errorf("partition %s: packs were removed before a late commit that names them: %w", p.name, cyrus.ErrLocked)
+		err = fmt.Errorf("partition %s: %w: %w", p.name, errLate, cyrus.ErrLocked)
 	}
 	return errors.Join(err, lerr)
 }

@@ -42,9 +42,11 @@ func (b *Backup) wasProven() bool {
 }
 
 // toNewest confirms the newest commit in the index and applies the later commits, which other
-// hosts made. It returns errOtherHistory if the log differs from the index.
+// hosts made. It returns errOtherHistory if the log differs from the index. It returns errLate at the end: the client
+// is deferred once, however many commits were late.
 func (b *Backup) toNewest(ctx context.Context) error {
 	b.provenAt = time.Time{}
+	var late error
 	for {
 		next, err := b.confirm(ctx)
 		if err != nil {
@@ -52,7 +54,7 @@ func (b *Backup) toNewest(ctx context.Context) error {
 		}
 		b.proven()
 		if next == nil {
-			return nil
+			return late
 		}
 		err = b.applyFromBucket(ctx, b.entry.Number+1, next.Size)
 		switch {
@@ -62,7 +64,9 @@ func (b *Backup) toNewest(ctx context.Context) error {
 			return err
 		}
 		b.entry.ETag = next.ETag
-		if err := b.proveIfLate(ctx, next); err != nil {
+		if err := b.proveIfLate(ctx, next); errors.Is(err, errLate) {
+			late = err
+		} else if err != nil {
 			return err
 		}
 		b.proven() // the commit was just read, and it continues the previous one
