@@ -15,11 +15,13 @@ import (
 )
 
 // Backup holds everything for one user, one tree of shared mailboxes, or the server's
-// annotations. A process has one Backup for each path.
+// annotations. A process has one usable Backup for each path.
 type Backup struct {
 	set  *Set
 	name repository.Name
 	path string
+	// users counts the calls of Use without Leave. Set.mu guards it.
+	users int
 
 	lease Lease // records which connection works on the backup
 
@@ -30,10 +32,11 @@ type Backup struct {
 	// for it can be canceled.
 	mutex chan struct{}
 	// The commit mutex guards the following fields.
-	part  *Partition // nil: unknown, or not created yet
-	entry *entry     // nil: unknown, or not created yet
-	epoch uint64     // of part, when entry was read
-	lock  lockView
+	forgotten bool       // another handle may have taken the place of this one
+	part      *Partition // nil: unknown, or not created yet
+	entry     *entry     // nil: unknown, or not created yet
+	epoch     uint64     // of part, when entry was read
+	lock      lockView
 	// provenAt is when the store last confirmed the newest commit; zero = not yet.
 	provenAt time.Time
 	putAt    moment         // when the last put of a commit was answered
@@ -94,14 +97,14 @@ func newBackup(s *Set, n repository.Name) *Backup {
 func (b *Backup) Begin(ctx context.Context) error {
 	select {
 	case b.mutex <- struct{}{}:
-		return nil // no wait, so no timer
+		return b.valid() // no wait, so no timer
 	default:
 	}
 	limit, stop := limited(ctx)
 	defer stop()
 	select {
 	case b.mutex <- struct{}{}:
-		return nil
+		return b.valid()
 	case <-limit.Done():
 		return fmt.Errorf("%s is in use: %w", b.path, givenUp(ctx, limit.Err()))
 	}

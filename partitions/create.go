@@ -11,7 +11,8 @@ import (
 // Create creates an empty backup in the partition chosen by hashing. It returns
 // objstore.ErrExist if the backup exists.
 func (s *Set) Create(ctx context.Context, n repository.Name) (*repository.Found, error) {
-	b := s.Backup(n)
+	b := s.Use(n)
+	defer s.Leave(b)
 	if err := b.Begin(ctx); err != nil {
 		return nil, err
 	}

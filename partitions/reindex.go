@@ -9,7 +9,8 @@ import (
 // Reindex rebuilds the index of one backup from the bucket. It returns ErrNoBackup if no
 // partition holds the backup.
 func (s *Set) Reindex(ctx context.Context, n repository.Name) error {
-	b := s.Backup(n)
+	b := s.Use(n)
+	defer s.Leave(b)
 	if err := b.Begin(ctx); err != nil {
 		return err
 	}

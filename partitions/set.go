@@ -48,7 +48,7 @@ type Set struct {
 	forgotSent uint32
 
 	mu      sync.Mutex
-	backups map[string]*Backup    // by path, those used since the process started
+	backups map[string]*Backup    // by path, those used since the process started: see handles.go
 	claims  map[string]*Partition // by repository id
 }
 
@@ -166,20 +166,6 @@ func (s *Set) forgetPartition(partition, id string, empty countStart) error {
 		}
 		return t.Set(index.RepositoryKey(partition), []byte(id))
 	})
-}
-
-// Backup returns the handle for a name. There is one handle per path for the life of the
-// process.
-func (s *Set) Backup(n repository.Name) *Backup {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	path := n.Path()
-	b := s.backups[path]
-	if b == nil {
-		b = newBackup(s, n)
-		s.backups[path] = b
-	}
-	return b
 }
 
 // Options returns the settings, with the defaults filled in.

@@ -78,6 +78,7 @@ func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(str
 	}
 	x.keepOnly(wanted)
 	for _, name := range names {
+		x.leaveNameless()
 		n := x.set.NameOf(name)
 		b, h, err := x.open(ctx, n)
 		if err == nil {

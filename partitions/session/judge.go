@@ -29,6 +29,7 @@ func (x *Session) begin() {
 	x.since.Store(0)
 	x.opened, x.owes, x.trying = x.opened[:0], repository.Name{}, nil
 	x.leaveOutside()
+	x.leaveNameless()
 }
 
 // end is deferred by each command that has called begin.

@@ -21,6 +21,7 @@ func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids [
 		names = names[:1]
 	}
 	for _, name := range slices.Backward(names) { // the answer is that of the partition of the first one
+		x.leaveNameless()
 		if _, _, err := x.open(ctx, x.set.NameOf(name)); err != nil {
 			return nil, err
 		}

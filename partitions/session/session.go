@@ -36,6 +36,7 @@ type Session struct {
 	importing bool               // replays the log of another backup server: see NewImport
 	last      *partitions.Backup // opened last; its partition gets the messages
 	held      map[*partitions.Backup]*heldBackup
+	heldNext  int // length of held at which leaveNameless looks through it again
 	stage     *partitions.Stage
 	body      fromClient // of the message that is being read
 
@@ -112,24 +113,9 @@ func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Back
 	if err := x.allow(n); err != nil {
 		return nil, nil, err
 	}
-	b := x.set.Backup(n)
-	x.trying = b
-	h := x.held[b]
-	if h != nil && x.lostOne(b.Lease()) {
-		delete(x.held, b)
-		x.stage.Leave(b)
-		return nil, nil, fmt.Errorf("this connection was idle and another one works on %s: %w", n, cyrus.ErrLocked)
-	}
-	if h == nil {
-		wait := x.set.Options().OutageWait
-		if len(x.held) > 0 {
-			wait = min(wait, secondLock)
-		}
-		if err := b.Lease().Take(ctx, x, wait); err != nil {
-			return nil, nil, b.NotOpened(err)
-		}
-		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}, sent: map[string]bool{}, closed: map[string]bool{}}
-		x.held[b] = h
+	b, h, err := x.hold(ctx, n)
+	if err != nil {
+		return nil, nil, err
 	}
 	if !h.fresh {
 		if err := b.BringUp(ctx); err != nil {
@@ -145,6 +131,31 @@ func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Back
 	return b, h, nil
 }
 
+// hold takes the backup's lease, unless the session has it.
+func (x *Session) hold(ctx context.Context, n repository.Name) (*partitions.Backup, *heldBackup, error) {
+	b := x.set.Use(n)
+	x.trying = b
+	if h := x.held[b]; h != nil {
+		x.set.Leave(b) // the first use of the session lasts
+		if x.lostOne(b.Lease()) {
+			x.leave(b)
+			return nil, nil, fmt.Errorf("this connection was idle and another one works on %s: %w", n, cyrus.ErrLocked)
+		}
+		return b, h, nil
+	}
+	wait := x.set.Options().OutageWait
+	if len(x.held) > 0 {
+		wait = min(wait, secondLock)
+	}
+	if err := b.Lease().Take(ctx, x, wait); err != nil {
+		x.set.Leave(b)
+		return nil, nil, b.NotOpened(err)
+	}
+	h := &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}, sent: map[string]bool{}, closed: map[string]bool{}}
+	x.held[b] = h
+	return b, h, nil
+}
+
 // keepOnly releases the backups that are not named, because the client has moved on.
 func (x *Session) keepOnly(names map[repository.Name]bool) {
 	for b := range x.held {
@@ -156,10 +167,19 @@ func (x *Session) keepOnly(names map[repository.Name]bool) {
 
 func (x *Session) giveUp(b *partitions.Backup) {
 	x.reached(b)
-	delete(x.held, b)
-	x.stage.Leave(b)
 	x.lostOne(b.Lease())
 	b.Lease().Release(x)
+	x.leave(b)
+}
+
+// leave ends the use of a backup whose lease the session does not have.
+func (x *Session) leave(b *partitions.Backup) {
+	delete(x.held, b)
+	if x.last == b {
+		x.last = nil
+	}
+	x.stage.Leave(b)
+	x.set.Leave(b)
 }
 
 // Restart ends the unit of work and releases staging and backups.

@@ -1,0 +1,177 @@
+package partitions_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
+)
+
+// A client may ask for any number of names. Those of backups that do not exist take no memory once it
+// goes on.
+func TestNamesAreForgotten(t *testing.T) {
+	h := newHost(t, newStore())
+	h.sync("anne", newSource("user.anne"))
+	c := h.client()
+	for i := range 50 {
+		name := fmt.Sprintf("nobody%d", i)
+		if _, _, err := c.getUser(name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.getMailboxes(newSource("user."+name+".x"), newSource("user.anne"), newSource("news")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.s.GetQuota(t.Context(), "user.other"+name, nowhere); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.s.Reserve(t.Context(), "default", []string{"user.more" + name}, []cyrus.GUID{{1}}); err != nil {
+			t.Fatal(err)
+		}
+		c.s.Restart(t.Context())
+	}
+	if n := h.set.Handles(); n != 1 {
+		t.Errorf("%d handles, want that of anne", n)
+	}
+}
+
+// A client that asks for many names in one unit of work holds a limited number of them, and all backups that exist.
+func TestNamesInOneUnitOfWork(t *testing.T) {
+	h := newHost(t, newStore())
+	anne := newSource("user.anne")
+	anne.deliver(mail(1, 300))
+	h.sync("anne", anne)
+	c := h.client()
+	there, _, err := c.getUser("anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5000 {
+		if err := c.s.GetQuota(t.Context(), fmt.Sprint("user.nobody", i), nowhere); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := h.set.Handles(); n < 100 || n > 2100 {
+		t.Errorf("%d handles", n)
+	}
+	other := h.client()
+	if err := other.s.GetQuota(t.Context(), "user.nobody0", nowhere); err != nil {
+		t.Errorf("a name that the other connection no longer holds: %v", err)
+	}
+	other.s.Close()
+	anne.deliver(mail(2, 300))
+	if _, err := c.updateAll(there, anne); err != nil {
+		t.Fatal(err)
+	}
+	many := []*source{anne}
+	for i := range 5000 {
+		many = append(many, newSource(fmt.Sprint("user.nobody", i)))
+	}
+	if there, err = c.getMailboxes(many...); err != nil || len(there) != 1 {
+		t.Fatalf("%d mailboxes, %v", len(there), err)
+	}
+	if n := h.set.Handles(); n < 100 || n > 2100 {
+		t.Errorf("%d handles", n)
+	}
+	if err := c.s.ApplyMailbox(t.Context(), many[7].head(), cyrus.Since{}, seq(nil)); err != nil {
+		t.Error(err)
+	}
+	c.s.Close()
+	if n := h.set.Handles(); n != 2 {
+		t.Errorf("%d handles, want those of two backups", n)
+	}
+	h.expectSame("anne", anne)
+}
+
+// A client goes on to a user who is in use, and sends a message nevertheless: it does not use the handle that
+// was forgotten.
+func TestMessageAfterForgottenHandle(t *testing.T) {
+	h := newHostWith(t, shortWait, newStore())
+	eve := newSource("user.eve")
+	holder := h.client()
+	holder.mustSync("eve", eve)
+	c := h.client()
+	if _, _, err := c.getUser("nobody"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.getUser("eve"); !errors.Is(err, cyrus.ErrLocked) {
+		t.Fatalf("%v, want ErrLocked", err)
+	}
+	anne := newSource("user.anne")
+	if err := c.upload(t.Context(), anne, anne.deliver(mail(1, 300))); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.s.ApplyMailbox(t.Context(), anne.head(), cyrus.Since{}, seq(anne.records)); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	h.expectSame("anne", anne)
+}
+
+// Whoever has got the handle before it was forgotten cannot work beside another one. A handle in use stays.
+func TestForgottenHandle(t *testing.T) {
+	h := newHost(t, newStore())
+	anne := repository.UserName("anne")
+	b := h.set.Use(anne)
+	if second := h.set.Use(anne); second != b {
+		t.Error("two handles")
+	}
+	h.set.Leave(b)
+	if h.set.Backup(anne) != b {
+		t.Error("a handle in use was forgotten")
+	}
+	h.set.Leave(b)
+	if err := b.Begin(t.Context()); !errors.Is(err, cyrus.ErrLocked) {
+		t.Errorf("%v, want ErrLocked", err)
+	}
+	now := h.set.Use(anne)
+	if now == b {
+		t.Fatal("the handle is still there")
+	}
+	if err := now.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.set.Leave(now)
+	now.End()
+	if h.set.Backup(anne) != now {
+		t.Error("a handle was forgotten while somebody held its mutex")
+	}
+}
+
+// Connections ask for a user who does not exist, and another one creates the user: none is
+// refused, and the mail is there.
+func TestForgetBesideOthers(t *testing.T) {
+	h := newHost(t, newStore())
+	box := newSource("user.anne")
+	box.deliver(mail(1, 300))
+	ctx, stop := context.WithCancel(t.Context())
+	var askers sync.WaitGroup
+	for i := range 3 {
+		askers.Go(func() {
+			s := session.New(h.set, session.Who{Connection: fmt.Sprint("c", i)})
+			defer s.Close()
+			for ctx.Err() == nil {
+				if err := s.GetUser(t.Context(), "anne", nowhere); err != nil {
+					t.Error(err)
+				}
+				s.Restart(t.Context())
+			}
+		})
+	}
+	c := h.client()
+	for range 20 {
+		box.deliver(mail(int(box.lastUID)+1, 300))
+		c.mustSync("anne", box)
+		c.s.Restart(t.Context())
+	}
+	stop()
+	askers.Wait()
+	h.expectSame("anne", box)
+	if n := h.set.Handles(); n != 1 {
+		t.Errorf("%d handles, want one", n)
+	}
+}
