@@ -63,6 +63,8 @@ type backupContact struct {
 	At     time.Time `json:"at"` // zero: there was none, only a refusal
 	// refused is the value of index.RefusalKey, if a command was refused after At.
 	refused *repository.Refusal
+	// nameless is set if no partition has a backup of that name: the index then gets no contact with it.
+	nameless bool
 }
 
 func newContacts(now time.Time) *contacts {

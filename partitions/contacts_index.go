@@ -20,23 +20,28 @@ func (s *Set) FlushContacts() error {
 	if len(servers)+len(backups) == 0 {
 		return nil
 	}
-	err := s.index.UpdateLong(func(t *index.Txn) error {
-		for _, client := range slices.Sorted(maps.Keys(servers)) {
-			if err := putServer(t, client, servers[client]); err != nil {
-				return err
-			}
-		}
-		for _, path := range slices.Sorted(maps.Keys(backups)) {
-			if err := putContact(t, path, backups[path]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := s.dropNameless(backups)
+	if err == nil {
+		err = s.index.UpdateLong(func(t *index.Txn) error { return putAll(t, servers, backups) })
+	}
 	if err != nil {
 		s.contacts.giveBack(servers, backups)
 	}
 	return err
+}
+
+func putAll(t *index.Txn, servers map[string]serverContact, backups map[string]backupContact) error {
+	for _, client := range slices.Sorted(maps.Keys(servers)) {
+		if err := putServer(t, client, servers[client]); err != nil {
+			return err
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(backups)) {
+		if err := putContact(t, path, backups[path]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func putServer(t *index.Txn, client string, v serverContact) error {
@@ -57,7 +62,7 @@ func putServer(t *index.Txn, client string, v serverContact) error {
 
 func putContact(t *index.Txn, path string, v backupContact) error {
 	was, refused, err := getJSON[repository.Refusal](t, index.RefusalKey(path))
-	if err == nil && !v.At.IsZero() {
+	if err == nil && !v.At.IsZero() && !v.nameless {
 		err = setJSON(t, index.ContactKey(path), v)
 	}
 	switch {

@@ -7,16 +7,18 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // A client may ask for any number of names. Those of backups that do not exist take no memory once it
-// goes on.
+// goes on, and nothing in the index.
 func TestNamesAreForgotten(t *testing.T) {
 	h := newHost(t, newStore())
 	h.sync("anne", newSource("user.anne"))
+	before := h.keys()
 	c := h.client()
 	for i := range 50 {
 		name := fmt.Sprintf("nobody%d", i)
@@ -36,6 +38,9 @@ func TestNamesAreForgotten(t *testing.T) {
 	}
 	if n := h.set.Handles(); n != 1 {
 		t.Errorf("%d handles, want that of anne", n)
+	}
+	if n := h.keys(); n != before {
+		t.Errorf("%d keys in the index, want %d as before", n, before)
 	}
 }
 
@@ -85,6 +90,27 @@ func TestNamesInOneUnitOfWork(t *testing.T) {
 		t.Errorf("%d handles, want those of two backups", n)
 	}
 	h.expectSame("anne", anne)
+}
+
+// keys counts the keys of the index.
+func (h *host) keys() (n int) {
+	h.t.Helper()
+	if err := h.set.FlushContacts(); err != nil {
+		h.t.Fatal(err)
+	}
+	err := h.index.View(func(t *index.Txn) error {
+		for _, err := range t.Range(index.Key{}, nil) {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return n
 }
 
 // A client goes on to a user who is in use, and sends a message nevertheless: it does not use the handle that

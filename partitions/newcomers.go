@@ -36,12 +36,7 @@ func (s *Set) newcomers(t *index.Txn, out *Status, refused []atPath) error {
 	}
 	for _, x := range refused {
 		path := strings.TrimSuffix(x.path, "/")
-		there := false
-		for i := range pages {
-			if there, err = pages[i].has(t, path); there || err != nil {
-				break
-			}
-		}
+		there, err := hasAny(t, pages, path)
 		if err != nil {
 			return err
 		}
@@ -76,4 +71,14 @@ func nameIn(path string) string {
 	}
 	_, enc, _ := strings.Cut(path, "/")
 	return enc
+}
+
+// hasAny reports whether one of the partitions has the backup with this path.
+func hasAny(t *index.Txn, pages []knownPages, path string) (there bool, err error) {
+	for i := range pages {
+		if there, err = pages[i].has(t, path); there || err != nil {
+			break
+		}
+	}
+	return there, err
 }
