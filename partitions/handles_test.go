@@ -92,6 +92,37 @@ func TestNamesInOneUnitOfWork(t *testing.T) {
 	h.expectSame("anne", anne)
 }
 
+// A client names many new users, and sends a message once for two of them: it does not count as a client that
+// works on one backup, although the session holds only the last one.
+func TestMessageForNamesInOneUnitOfWork(t *testing.T) {
+	h := newHost(t, newStore())
+	var many []*source
+	for i := range 2048 {
+		many = append(many, newSource(fmt.Sprint("user.new", i)))
+	}
+	first, last := many[0], many[len(many)-1]
+	many = append(many, newSource(last.name+".Sent"))
+	c := h.client()
+	if _, err := c.getMailboxes(many...); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.set.Handles(); n != 1 {
+		t.Fatalf("%d handles: this test no longer covers its case", n)
+	}
+	first.deliver(mail(1, 300))
+	if err := c.upload(t.Context(), last, last.deliver(mail(1, 300))); err != nil {
+		t.Fatal(err)
+	}
+	for _, box := range []*source{last, first} {
+		if err := c.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(box.records)); err != nil {
+			t.Error(err)
+		}
+	}
+	c.s.Close()
+	h.expectSame("new0", first)
+	h.expectSame("new2047", last)
+}
+
 // keys counts the keys of the index.
 func (h *host) keys() (n int) {
 	h.t.Helper()

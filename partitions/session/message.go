@@ -22,5 +22,5 @@ func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size i
 	if err := x.limited(); err != nil {
 		return err
 	}
-	return x.stage.Add(x.set.Brief(ctx), x.last, len(x.held) <= 1, guid, size, &x.body)
+	return x.stage.Add(x.set.Brief(ctx), x.last, x.alone(), guid, size, &x.body)
 }

@@ -19,8 +19,12 @@ func (x *Session) leaveNameless() {
 	for b := range x.held {
 		if b != x.last && !b.Lasts() {
 			x.giveUp(b)
+			x.heldMore = true
 		}
 	}
 	x.opened = slices.DeleteFunc(x.opened, func(b *partitions.Backup) bool { return x.held[b] == nil })
 	x.heldNext = 2 * len(x.held)
 }
+
+// alone reports whether the client works on at most one backup.
+func (x *Session) alone() bool { return len(x.held) <= 1 && !x.heldMore }

@@ -26,5 +26,5 @@ func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids [
 			return nil, err
 		}
 	}
-	return x.stage.Lacking(ctx, x.last, len(x.held) <= 1, guids)
+	return x.stage.Lacking(ctx, x.last, x.alone(), guids)
 }

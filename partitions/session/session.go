@@ -36,7 +36,8 @@ type Session struct {
 	importing bool               // replays the log of another backup server: see NewImport
 	last      *partitions.Backup // opened last; its partition gets the messages
 	held      map[*partitions.Backup]*heldBackup
-	heldNext  int // length of held at which leaveNameless looks through it again
+	heldNext  int  // length of held at which leaveNameless looks through it again
+	heldMore  bool // leaveNameless has given up backups that the client may still name
 	stage     *partitions.Stage
 	body      fromClient // of the message that is being read
 
@@ -158,6 +159,7 @@ func (x *Session) hold(ctx context.Context, n repository.Name) (*partitions.Back
 
 // keepOnly releases the backups that are not named, because the client has moved on.
 func (x *Session) keepOnly(names map[repository.Name]bool) {
+	x.heldMore = false
 	for b := range x.held {
 		if !names[b.Name()] {
 			x.giveUp(b)
@@ -189,7 +191,7 @@ func (x *Session) Restart(context.Context) {
 	for b := range x.held {
 		x.giveUp(b)
 	}
-	x.last = nil
+	x.last, x.heldMore = nil, false
 	x.unreadable = 0
 	x.stage.Restart()
 }
