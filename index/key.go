@@ -160,6 +160,9 @@ func AskedKey(b uint64, uniqueid string) Key {
 // comparison of the whole user delivers it again.
 func OwedKey(path string) Key { return Key(string(rune(prefixOwed)) + path) }
 
+// OwedPathOf returns the path in an OwedKey.
+func OwedPathOf(k Key) string { return string(k[1:]) }
+
 // SentPrefix is the prefix of every SentKey of a period.
 func SentPrefix(period uint32) Key { return binary.BigEndian.AppendUint32(Key{prefixSent}, period) }
 

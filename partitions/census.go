@@ -118,6 +118,9 @@ func (s *Set) census(ctx context.Context) error {
 	if err := s.endCensus(start); err != nil {
 		return err
 	}
+	if err := s.forgetNames(); err != nil {
+		return err
+	}
 	return s.markCensus(begun)
 }
 

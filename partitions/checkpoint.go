@@ -52,7 +52,7 @@ func (s *Set) writeCheckpoints() {
 			return
 		case b := <-s.checkpoints:
 			err := b.writeCheckpoint(s.life)
-			if err != nil && !errors.Is(err, context.Canceled) {
+			if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errForgotten) { // the latter was erased
 				s.log.Warn("a checkpoint could not be written; the log is complete without it", "backup", b.path, "err", err)
 			}
 			b.mu.Lock()

@@ -13,8 +13,8 @@ import (
 const (
 	// contactPause is how long contacts are gathered in memory before the index has them.
 	contactPause = time.Minute
-	// contactsMost is how many of them are in memory at most. Others are forgotten until the mail
-	// server is in contact again.
+	// contactsMost is how many of them are in memory at most; see also namesInMemory. Others are forgotten until
+	// the mail server is in contact again.
 	contactsMost = 10000
 	// contactAge is the time between two puts of what this host knows about a mail server.
 	contactAge = time.Hour
@@ -34,10 +34,12 @@ const (
 type contacts struct {
 	begun time.Time // of the process
 
-	mu      sync.Mutex
-	servers map[string]serverContact // by client
-	backups map[string]backupContact // by path
-	full    chan struct{}            // has an element if they are to be written soon
+	mu       sync.Mutex
+	servers  map[string]serverContact // by client
+	backups  map[string]backupContact // by path
+	names    map[string]int           // of backups: those without a backup, by client
+	nameless int                      // their number
+	full     chan struct{}            // has an element if they are to be written soon
 	// refusals counts refused commands by kind since the process began.
 	refusals map[string]int64
 
@@ -63,12 +65,13 @@ type backupContact struct {
 	At     time.Time `json:"at"` // zero: there was none, only a refusal
 	// refused is the value of index.RefusalKey, if a command was refused after At.
 	refused *repository.Refusal
-	// nameless is set if no partition has a backup of that name: the index then gets no contact with it.
+	// nameless is set if no partition has a backup of that name; see contacts_names.go. asker has asked for it.
 	nameless bool
+	asker    string
 }
 
 func newContacts(now time.Time) *contacts {
-	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, full: make(chan struct{}, 1), refusals: map[string]int64{}, putting: make(chan struct{}, 1)}
+	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, names: map[string]int{}, full: make(chan struct{}, 1), refusals: map[string]int64{}, putting: make(chan struct{}, 1)}
 }
 
 // Contact records that a mail server has sent a command.
@@ -81,11 +84,16 @@ func (s *Set) Contact(client string) {
 // Reached records that a mail server has finished a unit of work on a backup.
 func (s *Set) Reached(client string, b *Backup) {
 	now := s.opt.Now()
+	// The handle knows: the backup was opened. A success ends a refusal, with or without a backup.
+	lasts := b.Lasts()
+	ends := lasts || s.mayHaveRefusal(b.path)
 	s.contacts.mu.Lock()
 	defer s.contacts.mu.Unlock()
 	s.contacts.server(client, now, nil)
 	s.contacts.succeeded(client)
-	s.contacts.backup(b.path, backupContact{Client: client, At: now})
+	if _, there := s.contacts.backups[b.path]; ends || there {
+		s.contacts.backup(b.path, backupContact{Client: client, At: now, nameless: !lasts, asker: client})
+	}
 }
 
 // Refused records that a command could not be executed. b is nil if it is about no backup.
@@ -95,6 +103,7 @@ func (s *Set) Refused(client string, b *Backup, err error) {
 	if b != nil {
 		r.Backup = b.path
 	}
+	nameless := b != nil && s.nameless(b)
 	k := trouble(err, b)
 	switch {
 	case errors.Is(err, cyrus.ErrOutside):
@@ -111,7 +120,7 @@ func (s *Set) Refused(client string, b *Backup, err error) {
 	s.contacts.refusals[r.Kind]++
 	s.contacts.server(client, now, r)
 	if b != nil {
-		s.contacts.backup(b.path, backupContact{refused: r})
+		s.contacts.backup(b.path, backupContact{refused: r, nameless: nameless, asker: client})
 	}
 }
 
@@ -155,17 +164,18 @@ func (c *contacts) succeeded(client string) {
 
 func (c *contacts) backup(path string, b backupContact) {
 	was, there := c.backups[path]
-	if !there && len(c.backups) >= contactsMost {
+	if !there && !c.room(&b) {
 		return
 	}
+	b.nameless = b.nameless && (!there || was.nameless)
 	if b.refused != nil {
 		b.Client, b.At = was.Client, was.At
 		if was.refused != nil {
 			b.refused.Since = was.refused.Since
 		}
 	}
-	c.backups[path] = b
-	if len(c.backups) < contactsMost/2 {
+	c.set(path, b)
+	if len(c.backups) < contactsMost/2 && c.names[b.asker] < namesMost/2 {
 		return
 	}
 	select {
@@ -180,6 +190,7 @@ func (c *contacts) take() (map[string]serverContact, map[string]backupContact) {
 	defer c.mu.Unlock()
 	servers, backups := c.servers, c.backups
 	c.servers, c.backups = map[string]serverContact{}, map[string]backupContact{}
+	c.names, c.nameless = map[string]int{}, 0
 	return servers, backups
 }
 
@@ -198,8 +209,8 @@ func (c *contacts) giveBack(servers map[string]serverContact, backups map[string
 		}
 	}
 	for path, v := range backups {
-		if _, newer := c.backups[path]; !newer {
-			c.backups[path] = v
+		if _, newer := c.backups[path]; !newer && (!v.nameless || c.room(&v)) {
+			c.set(path, v)
 		}
 	}
 }

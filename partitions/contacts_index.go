@@ -20,7 +20,7 @@ func (s *Set) FlushContacts() error {
 	if len(servers)+len(backups) == 0 {
 		return nil
 	}
-	err := s.dropNameless(backups)
+	err := s.limitNames(backups)
 	if err == nil {
 		err = s.index.UpdateLong(func(t *index.Txn) error { return putAll(t, servers, backups) })
 	}

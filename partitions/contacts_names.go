@@ -1,33 +1,94 @@
 package partitions
 
-import "github.com/cyrusbackup/backupd/index"
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
 
 // A mail server may ask for any number of names. The index gets a contact with a backup only if a partition has
-// the backup. A refusal is kept without a backup too, because it shows that the first sync of a user has failed,
-// but not if there are refusedMost already.
-const refusedMost = 10000
+// the backup. Two things are kept without a backup, too, because they may be about a new user: that a command was
+// refused, and that a comparison is owed. Their number is limited, and the census drops them after namesAge.
+const (
+	// namesMost is how many refused names without a backup the index has, and the memory, of a mail server.
+	namesMost = 1000
+	// namesInMemory limits those of all mail servers in memory. They take no place from backups that exist.
+	namesInMemory = contactsMost / 2
+	// owedMost is how many backups may owe a comparison before those that do not exist owe none.
+	owedMost = 2000
+	// namesAge is the age of what the census drops.
+	namesAge = 7 * 24 * time.Hour
+)
 
-// names decides which contacts the index gets.
-type names struct {
-	t       *index.Txn
-	pages   []knownPages // of all partitions
-	refused int          // refusals in the index; -1: not counted yet
+// room reports whether there is a place for one more contact. The caller holds mu, as of set.
+func (c *contacts) room(v *backupContact) bool {
+	if v.nameless {
+		return c.nameless < namesInMemory && c.names[v.asker] < namesMost
+	}
+	return len(c.backups)-c.nameless < contactsMost
 }
 
-// dropNameless drops contacts with names that no partition has a backup of, as far as the index knows.
-func (s *Set) dropNameless(backups map[string]backupContact) error {
-	return s.index.View(func(t *index.Txn) error {
+// set sets the contact with a backup.
+func (c *contacts) set(path string, v backupContact) {
+	if was := c.backups[path]; was.nameless {
+		c.nameless--
+		c.names[was.asker]--
+	}
+	if v.nameless {
+		c.nameless++
+		c.names[v.asker]++
+	}
+	c.backups[path] = v
+}
+
+// nameless reports whether no partition has the backup, as far as the handle and the index know. A handle that
+// could not be opened knows nothing.
+func (s *Set) nameless(b *Backup) bool {
+	if b.Lasts() {
+		return false
+	}
+	there := false
+	err := s.index.View(func(t *index.Txn) error {
 		pages, err := s.pages(t)
-		if err != nil {
-			return err
+		if err == nil {
+			there, err = hadAny(t, pages, b.path)
 		}
-		n := names{t: t, pages: pages, refused: -1}
+		return err
+	})
+	return err != nil || !there
+}
+
+// mayHaveRefusal reports whether the index may have a refusal of this path.
+func (s *Set) mayHaveRefusal(path string) (there bool) {
+	err := s.index.View(func(t *index.Txn) (err error) {
+		there, err = t.Has(index.RefusalKey(path))
+		return err
+	})
+	return there || err != nil
+}
+
+// limitNames drops the refusals of names without a backup that the index has no place for.
+func (s *Set) limitNames(backups map[string]backupContact) error {
+	return s.index.View(func(t *index.Txn) error {
+		var listed map[string]int
 		for path, v := range backups {
-			keep, err := n.keeps(path, &v)
+			if !v.nameless || v.refused == nil {
+				continue
+			}
+			there, err := t.Has(index.RefusalKey(path))
+			if there {
+				continue // it is replaced
+			}
+			if err == nil && listed == nil {
+				listed, err = s.refusedNames(t)
+			}
 			if err != nil {
 				return err
 			}
-			if backups[path] = v; !keep {
+			if listed[v.asker]++; listed[v.asker] > namesMost {
 				delete(backups, path)
 			}
 		}
@@ -35,44 +96,76 @@ func (s *Set) dropNameless(backups map[string]backupContact) error {
 	})
 }
 
-// keeps reports whether the index gets a contact, and sets nameless.
-func (n *names) keeps(path string, v *backupContact) (bool, error) {
-	known, err := n.known(path)
-	if v.nameless = !known; known || err != nil {
-		return known, err
+// refusedNames counts the refusals of names without a backup, by mail server.
+func (s *Set) refusedNames(t *index.Txn) (map[string]int, error) {
+	pages, err := s.pages(t)
+	if err != nil {
+		return nil, err
 	}
-	if there, err := n.t.Has(index.RefusalKey(path)); there || err != nil {
-		return there, err // to be ended or replaced
+	n := map[string]int{}
+	for kv, err := range t.Range(index.RefusalKey(""), nil) {
+		if err != nil {
+			return nil, err
+		}
+		if there, err := hadAny(t, pages, index.PathOf(kv.Key)); there || err != nil {
+			continue // what cannot be read may be a backup
+		}
+		var r repository.Refusal
+		if err := json.Unmarshal(kv.Value, &r); err == nil {
+			n[r.Client]++
+		}
 	}
-	if v.refused == nil {
-		return false, nil
-	}
-	if err := n.count(); err != nil {
-		return false, err
-	}
-	n.refused++
-	return n.refused <= refusedMost, nil
+	return n, nil
 }
 
-// known reports whether a partition has the backup, or had it when the index got its contact.
-func (n *names) known(path string) (bool, error) {
-	if there, err := n.t.Has(index.ContactKey(path)); there || err != nil {
+// hadAny reports whether a partition has the backup with this path, or had it when the index got its contact.
+func hadAny(t *index.Txn, pages []knownPages, path string) (bool, error) {
+	if there, err := t.Has(index.ContactKey(path)); there || err != nil {
 		return there, err
 	}
-	return hasAny(n.t, n.pages, path)
+	return hasAny(t, pages, path)
 }
 
-// count counts the refusals in the index unless that is done.
-func (n *names) count() error {
-	if n.refused >= 0 {
-		return nil
-	}
-	n.refused = 0
-	for _, err := range n.t.Keys(index.RefusalKey(""), nil, refusedMost) {
+// forgetNames drops what the index has about names that no partition has a backup of. A refusal and an owed
+// comparison stay for namesAge.
+func (s *Set) forgetNames() error {
+	return s.index.UpdateLong(func(t *index.Txn) error {
+		pages, err := s.pages(t)
 		if err != nil {
 			return err
 		}
-		n.refused++
+		return errors.Join(
+			dropOld(t, pages, index.ContactPrefix(), index.PathOf, func([]byte) bool { return true }),
+			dropOld(t, pages, index.RefusalKey(""), index.PathOf, func(value []byte) bool {
+				var r repository.Refusal
+				return json.Unmarshal(value, &r) == nil && apart(r.At, s.opt.Now()) > namesAge
+			}),
+			dropOld(t, pages, index.OwedPrefix(), index.OwedPathOf, func(value []byte) bool {
+				var at time.Time // older versions have set no value
+				return json.Unmarshal(value, &at) != nil || apart(at, s.opt.Now()) > namesAge
+			}))
+	})
+}
+
+// dropOld deletes the old values about names without a backup.
+func dropOld(t *index.Txn, pages []knownPages, prefix index.Key, pathOf func(index.Key) string, old func(value []byte) bool) error {
+	for kv, err := range t.Scan(prefix, nil) {
+		if err != nil {
+			return err
+		}
+		if !old(kv.Value) {
+			continue
+		}
+		path := pathOf(kv.Key)
+		if there, err := t.Has(index.BackupKey(path)); there || err != nil {
+			continue // its partition may be configured again
+		}
+		if there, err := hasAny(t, pages, path); there || err != nil {
+			continue // what cannot be read may be a backup
+		}
+		if err := t.Delete(kv.Key); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,9 +1,12 @@
 package partitions_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -46,40 +49,167 @@ func TestRefusalWithoutABackupEnds(t *testing.T) {
 	}
 }
 
-// Refusals of names without a backup are bounded. Those of backups are not.
+// refuse refuses a command of a mail server about a user whose backup is not open.
+func (h *host) refuse(client, user string) {
+	b := h.set.Use(repository.UserName(user))
+	defer h.set.Leave(b)
+	h.set.Refused(client, b, cyrus.ErrLocked)
+}
+
+// Refusals of names without a backup are bounded, of each mail server. Those of backups are not. The census drops
+// them after a week.
 func TestRefusedNamesAreBounded(t *testing.T) {
-	const most, more = 10000, 500
-	h, _, _ := contactHost(t)
+	const most, more = 1000, 300
+	h, clock, _ := contactHost(t)
 	for _, user := range []string{"anne", "bob"} {
 		h.sync(user, newSource("user."+user))
 	}
-	before := h.keys()
-	refuse := func(user string) {
-		b := h.set.Use(repository.UserName(user))
-		defer h.set.Leave(b)
-		h.set.Refused("repl [127.0.0.1]", b, cyrus.ErrLocked)
+	h.keys()
+	h.stop() // a handle of a process that has just begun knows nothing
+	h.start()
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	refuse("anne")
+	before := h.keys()
+	h.refuse("repl [127.0.0.1]", "anne")
 	for i := range most + more {
-		refuse(fmt.Sprintf("nobody%d", i))
-		if i%3000 == 0 {
+		h.refuse("repl [127.0.0.1]", fmt.Sprintf("nobody%d", i))
+		if i%300 == 0 {
 			h.keys()
 		}
 	}
-	refuse("bob")
-	if n := h.keys() - before; n != most+1 { // with anne, and then bob
-		t.Errorf("%d keys more in the index, want %d", n, most+1)
+	h.refuse("repl [127.0.0.1]", "bob")
+	h.refuse("other [127.0.0.1]", "carol")
+	if n := h.keys() - before; n != most+4 { // with anne, bob, carol, and the other mail server
+		t.Errorf("%d keys more in the index, want %d", n, most+4)
 	}
 	st, err := h.set.Status()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Lacking[partitions.BehindRefused] != most+1 {
+	if st.Lacking[partitions.BehindRefused] != most+3 {
 		t.Errorf("lacking %v", st.Lacking)
 	}
-	for _, path := range []string{"user/anne", "user/bob"} {
-		if h.known(path).Refused == nil {
-			t.Errorf("%s is not refused", path)
+	for _, s := range st.Servers {
+		if s.Unlisted != (s.Client == "repl [127.0.0.1]") {
+			t.Errorf("%+v", s)
 		}
 	}
+	clock.pass(4 * 24 * time.Hour)
+	h.refuse("repl [127.0.0.1]", "nobody7")
+	h.keys()
+	clock.pass(4 * 24 * time.Hour)
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.wantLacks("after a week", map[string]int{"refused user/anne": 0, "refused user/bob": 0, "refused user/nobody7": 0})
+}
+
+// Names that mail servers ask for, and that are then reached or refused, take no place of backups in memory.
+func TestNamesInMemory(t *testing.T) {
+	h, _, _ := contactHost(t)
+	c := h.client()
+	for i := range 50 {
+		if _, _, err := c.getUser(fmt.Sprint("nobody", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.s.Close()
+	if n := h.set.ContactsInMemory(); n != 0 {
+		t.Errorf("%d contacts in memory", n)
+	}
+}
+
+// A backup that the index does not have at the moment when contacts are written keeps its contact.
+func TestContactOfMissingEntry(t *testing.T) {
+	h, clock, _ := contactHost(t)
+	h.sync("anne", newSource("user.anne"))
+	if err := h.index.Update(func(t *index.Txn) error { return t.Delete(index.BackupKey("user/anne")) }); err != nil {
+		t.Fatal(err)
+	}
+	h.keys()
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if k := h.known("user/anne"); k.Client != "repl [127.0.0.1]" || !k.Contact.Equal(clock.now()) {
+		t.Errorf("%+v", k)
+	}
+}
+
+// A value of the index that cannot be read affects the contacts of no other backup.
+func TestContactsBesideUnreadableValue(t *testing.T) {
+	h, _, _ := contactHost(t)
+	h.sync("anne", newSource("user.anne"))
+	if err := h.index.Update(func(t *index.Txn) error { return t.Set(index.SummaryKey("p0", "user/bob"), []byte("{")) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"bob", "carol"} {
+		h.refuse("repl [127.0.0.1]", user)
+		if err := h.set.FlushContacts(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := h.set.ContactsInMemory(); n != 0 {
+		t.Errorf("%d contacts in memory", n)
+	}
+}
+
+// Contacts with names that older versions have kept end with the next census. Those of backups stay.
+func TestCensusForgetsNames(t *testing.T) {
+	h, _, _ := contactHost(t)
+	h.sync("anne", newSource("user.anne"))
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := h.keys()
+	if err := h.index.Update(func(t *index.Txn) error {
+		return errors.Join(t.Set(index.ContactKey("user/nobody"), []byte("{}")), t.Set(index.OwedKey("user/nobody"), nil), t.Set(index.OwedKey("user/anne"), nil))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.keys(); n != before+1 {
+		t.Errorf("%d keys, want %d", n, before+1)
+	}
+	if k := h.known("user/anne"); k.Client == "" {
+		t.Errorf("%+v", k)
+	}
+	h.wantLacks("anne", map[string]int{"compare user/anne": 0})
+}
+
+// Names without a backup that owe a comparison are bounded, and end after a week. Backups always owe it.
+func TestOwedNamesAreBounded(t *testing.T) {
+	const most = 2000
+	h, clock, _ := contactHost(t)
+	h.sync("anne", newSource("user.anne"))
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := h.keys()
+	refused := 0
+	for i := range most + 50 {
+		if err := h.set.Owe(repository.UserName(fmt.Sprint("nobody", i))); err != nil {
+			refused++
+		}
+	}
+	if err := h.set.Owe(repository.UserName("nobody0")); err != nil {
+		t.Error(err)
+	}
+	if err := h.set.Owe(repository.UserName("anne")); err != nil {
+		t.Error(err)
+	}
+	if n := h.keys() - before; n != most+1 || refused != 50 {
+		t.Errorf("%d keys more, %d refused", n, refused)
+	}
+	h.wantLacks("anne", map[string]int{"compare user/anne": 0})
+	clock.pass(8 * 24 * time.Hour)
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.keys() - before; n != 1 {
+		t.Errorf("%d keys more after a week", n)
+	}
+	h.wantLacks("after a week", map[string]int{"compare user/anne": 0})
 }

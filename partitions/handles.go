@@ -2,32 +2,26 @@ package partitions
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Backup returns the handle for a name. There is one usable handle per path: that of a backup that
-// exists stays for the life of the process.
-func (s *Set) Backup(n repository.Name) *Backup {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.handle(n)
-}
-
-// handle is Backup for a caller that holds mu.
+// handle returns the handle for a name. There is one usable handle per path: that of a backup that
+// exists stays for the life of the process. The caller holds mu.
 func (s *Set) handle(n repository.Name) *Backup {
 	path := n.Path()
 	b := s.backups[path]
 	if b == nil {
+		n.Full = strings.Clone(n.Full) // it may be a part of something longer
 		b = newBackup(s, n)
 		s.backups[path] = b
 	}
 	return b
 }
 
-// Use is Backup for somebody who calls Leave when the handle is no longer used. Nobody else gets another
-// handle meanwhile.
+// Use returns the handle for a name. Nobody gets another handle until the caller has called Leave.
 func (s *Set) Use(n repository.Name) *Backup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,8 +31,8 @@ func (s *Set) Use(n repository.Name) *Backup {
 }
 
 // Leave ends Use. It forgets the handle of a backup that does not exist and that nobody else uses, because
-// a client may ask for any number of names. Somebody who has got the handle from Backup before, without
-// Use, gets cyrus.ErrLocked from Begin.
+// a client may ask for any number of names. Somebody who has the handle without Use gets errForgotten from Begin,
+// which is cyrus.ErrLocked.
 func (s *Set) Leave(b *Backup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,6 +70,9 @@ func (b *Backup) lasts() bool {
 	return b.part != nil || b.entry != nil || b.damaged != nil || b.deleted != nil
 }
 
+// errForgotten means that another handle may have taken the place of this one.
+var errForgotten = fmt.Errorf("the handle is forgotten: %w", cyrus.ErrLocked)
+
 // valid releases the commit mutex, which the caller has just acquired, and returns an error if the
 // handle is forgotten.
 func (b *Backup) valid() error {
@@ -83,5 +80,5 @@ func (b *Backup) valid() error {
 		return nil
 	}
 	b.End()
-	return fmt.Errorf("%s was just given up by another connection: %w", b.path, cyrus.ErrLocked)
+	return fmt.Errorf("%s was just given up by another connection: %w", b.path, errForgotten)
 }

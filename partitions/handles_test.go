@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestNamesInOneUnitOfWork(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := h.set.Handles(); n < 100 || n > 2100 {
+	if n := h.set.Handles(); n < 100 || n > 500 {
 		t.Errorf("%d handles", n)
 	}
 	other := h.client()
@@ -79,7 +80,7 @@ func TestNamesInOneUnitOfWork(t *testing.T) {
 	if there, err = c.getMailboxes(many...); err != nil || len(there) != 1 {
 		t.Fatalf("%d mailboxes, %v", len(there), err)
 	}
-	if n := h.set.Handles(); n < 100 || n > 2100 {
+	if n := h.set.Handles(); n < 100 || n > 500 {
 		t.Errorf("%d handles", n)
 	}
 	if err := c.s.ApplyMailbox(t.Context(), many[7].head(), cyrus.Since{}, seq(nil)); err != nil {
@@ -97,8 +98,8 @@ func TestNamesInOneUnitOfWork(t *testing.T) {
 func TestMessageForNamesInOneUnitOfWork(t *testing.T) {
 	h := newHost(t, newStore())
 	var many []*source
-	for i := range 2048 {
-		many = append(many, newSource(fmt.Sprint("user.new", i)))
+	for size := 0; size < 512<<10; size += 1200 + 2*len("new000") { // see session/nameless.go
+		many = append(many, newSource(fmt.Sprintf("user.new%03d", len(many))))
 	}
 	first, last := many[0], many[len(many)-1]
 	many = append(many, newSource(last.name+".Sent"))
@@ -119,8 +120,55 @@ func TestMessageForNamesInOneUnitOfWork(t *testing.T) {
 		}
 	}
 	c.s.Close()
-	h.expectSame("new0", first)
-	h.expectSame("new2047", last)
+	h.expectSame("new000", first)
+	h.expectSame(strings.TrimPrefix(last.name, "user."), last)
+}
+
+// The names that a connection holds are bounded by their bytes, however long they are, and however many backups the
+// connection held before. The unit of work goes on meanwhile: nothing counts as a success.
+func TestHeldNamesAreBoundedByBytes(t *testing.T) {
+	const backups = 500
+	h := newHostWith(t, shortWait, newStore())
+	var there []*source
+	for i := range backups {
+		box := newSource(fmt.Sprint("user.there", i))
+		h.sync(fmt.Sprint("there", i), box)
+		there = append(there, box)
+	}
+	eve := newSource("user.eve")
+	holder := h.client()
+	holder.mustSync("eve", eve)
+	c := h.as("other [127.0.0.1]")
+	if _, err := c.getMailboxes(there...); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.s.GetQuota(t.Context(), "user.nobody", nowhere); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Restart(t.Context())
+	if _, _, err := c.getUser("eve"); !errors.Is(err, cyrus.ErrLocked) {
+		t.Fatalf("%v, want ErrLocked", err)
+	}
+	long := strings.Repeat("x", 4000)
+	for _, name := range []string{"user.nobody", "user." + long} {
+		for i := range 1500 {
+			if err := c.s.GetQuota(t.Context(), fmt.Sprint(name, i), nowhere); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := h.set.Handles() - backups; n > 512<<10/(1200+2*len(name)) {
+			t.Errorf("%d handles of names with %d bytes", n, len(name))
+		}
+	}
+	st, err := h.set.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range st.Servers {
+		if s.Client == "other [127.0.0.1]" && s.Refusals != 1 {
+			t.Errorf("%+v", s)
+		}
+	}
 }
 
 // keys counts the keys of the index.

@@ -47,6 +47,7 @@ func (s *Set) newcomers(t *index.Txn, out *Status, refused []atPath) error {
 		if err := json.Unmarshal(x.value, &r); err != nil {
 			return err
 		}
+		out.names[r.Client]++
 		out.lacks(refusedOf(&r, Behind{Partition: choose(s.parts, path).name, Path: path, Name: nameIn(path), Client: r.Client}))
 	}
 	return nil

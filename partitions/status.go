@@ -25,6 +25,8 @@ type Status struct {
 	Behind   []Behind       `json:"behind,omitempty"`
 	Lacking  map[string]int `json:"lacking,omitempty"`
 	Troubles []TroubleText  `json:"troubles,omitempty"`
+
+	names map[string]int // refused names without a backup, by client
 }
 
 // PartitionStatus is what the index knows about a partition.
@@ -66,6 +68,8 @@ type ServerStatus struct {
 	// asked for about a backup.
 	Refusals int64 `json:"refusals"`
 	Backups  int   `json:"backups"` // that it has reached last
+	// Unlisted is set if the refused users without a backup are so many that others may be missing in Behind.
+	Unlisted bool `json:"unlisted,omitempty"`
 }
 
 // The reasons of Behind.
@@ -108,7 +112,7 @@ func (s *Set) Status() (*Status, error) {
 	if err := s.FlushContacts(); err != nil {
 		return nil, err
 	}
-	out := &Status{Time: s.opt.Now(), Host: s.opt.Host, Lacking: map[string]int{}}
+	out := &Status{Time: s.opt.Now(), Host: s.opt.Host, Lacking: map[string]int{}, names: map[string]int{}}
 	var known map[string]serverContact
 	var l lacking
 	err := s.index.View(func(t *index.Txn) (err error) {
@@ -133,7 +137,7 @@ func (s *Set) Status() (*Status, error) {
 	}
 	for _, client := range slices.Sorted(maps.Keys(known)) {
 		v := known[client]
-		out.Servers = append(out.Servers, ServerStatus{Client: client, Last: v.Last, Refused: v.Refused, Refusals: v.Refusals, Backups: reached[client]})
+		out.Servers = append(out.Servers, ServerStatus{Client: client, Last: v.Last, Refused: v.Refused, Refusals: v.Refusals, Backups: reached[client], Unlisted: out.names[client] >= namesMost})
 	}
 	for _, t := range s.Troubles() {
 		k := troubleKey{scope: troubleScope{partition: t.Partition, backup: t.Backup}, kind: troubleKind(t.Kind)}
@@ -160,6 +164,9 @@ func (s *Set) partitionStatus(p *Partition, out *Status, l lacking, known map[st
 	bounds := AgeBounds()
 	for some, err := range s.known(p.name, true) {
 		if err != nil {
+			return status, err
+		}
+		if err := s.index.View(func(t *index.Txn) error { return l.readOwed(t, some) }); err != nil {
 			return status, err
 		}
 		for i := range some {
@@ -200,11 +207,12 @@ func (p *PartitionStatus) add(k *Known) {
 // lacking has what backups lack, by their numbers in the index; owed by path.
 type lacking struct {
 	resync, missing map[uint64]int
+	owes            bool // a backup owes a comparison
 	owed            map[string]bool
 }
 
 func readLacking(t *index.Txn) (lacking, error) {
-	l := lacking{map[uint64]int{}, map[uint64]int{}, map[string]bool{}}
+	l := lacking{resync: map[uint64]int{}, missing: map[uint64]int{}, owed: map[string]bool{}}
 	for kv, err := range t.Range(index.ResyncPrefix(), nil) {
 		if err != nil {
 			return l, err
@@ -223,14 +231,22 @@ func readLacking(t *index.Txn) (lacking, error) {
 			l.missing[index.NumberOf(kv.Key)] += a.Missing
 		}
 	}
-	prefix := index.OwedPrefix()
-	for kv, err := range t.Range(prefix, nil) {
+	for _, err := range t.Keys(index.OwedPrefix(), nil, 1) {
 		if err != nil {
 			return l, err
 		}
-		l.owed[string(kv.Key[len(prefix):])] = true
+		l.owes = true
 	}
 	return l, nil
+}
+
+// readOwed reads which of some backups owe a comparison.
+func (l *lacking) readOwed(t *index.Txn, some []Known) (err error) {
+	clear(l.owed)
+	for i := 0; i < len(some) && l.owes && err == nil; i++ {
+		l.owed[some[i].Path], err = t.Has(index.OwedKey(some[i].Path))
+	}
+	return err
 }
 
 // add adds what a backup lacks.

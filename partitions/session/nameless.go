@@ -6,24 +6,37 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// heldMost is how many backups a session holds before it gives up those that do not exist.
-const heldMost = 2048
+const (
+	// namelessMost is how many bytes a session holds for backups that do not exist.
+	namelessMost = 512 << 10
+	// handleSize is about what a held backup takes beside its name.
+	handleSize = 1200
+)
+
+// heldSize is about what the session and the Set have in memory for a held backup.
+func heldSize(b *partitions.Backup) int { return handleSize + 2*len(b.Name().Full) }
 
 // leaveNameless gives up backups that do not exist if the session holds many: a client may ask for any number
-// of names in one unit of work. Nothing was reported to it about them. The backup that was opened last stays,
-// because the next messages are for it.
+// of names in one unit of work. Another connection can then create such a backup. The client notices that when
+// it has sent its state and the checksums differ. The backup that was opened last stays, because the next messages
+// are for it, and so do those that were there when something was reported to the client.
 func (x *Session) leaveNameless() {
-	if len(x.held) < max(heldMost, x.heldNext) {
+	if x.heldBytes-x.lastingBytes < namelessMost {
 		return
 	}
-	for b := range x.held {
-		if b != x.last && !b.Lasts() {
-			x.giveUp(b)
+	for b, h := range x.held {
+		if b != x.last && !b.Lasts() && !h.used() {
+			x.release(b)
 			x.heldMore = true
 		}
 	}
 	x.opened = slices.DeleteFunc(x.opened, func(b *partitions.Backup) bool { return x.held[b] == nil })
-	x.heldNext = 2 * len(x.held)
+	x.lastingBytes = x.heldBytes
+}
+
+// used reports whether the client and the session have exchanged any state of the backup.
+func (h *heldBackup) used() bool {
+	return h.compared || len(h.reported)+len(h.asked)+len(h.sent)+len(h.closed) > 0
 }
 
 // alone reports whether the client works on at most one backup.

@@ -184,15 +184,19 @@ func (x *Session) endStaleCopies(ctx context.Context, b *partitions.Backup, uniq
 		if n == b.Name() || !x.may(n) {
 			continue
 		}
-		other := x.set.Backup(n)
-		if x.held[other] == nil {
-			if !other.Lease().Free(x) {
-				continue // another session is using it; the next change of the mailbox tries again
-			}
-		}
-		if err := x.moveAway(ctx, n, uniqueid, b.Name()); err != nil {
+		if err := x.endStaleCopy(ctx, n, uniqueid, b.Name()); err != nil {
 			x.log.Warn("a mailbox was moved to another backup, and could not be ended here", "backup", n.Path(), "uniqueid", uniqueid, "err", err)
 		}
 	}
 	x.last = b
+}
+
+// endStaleCopy does nothing if another session is using the backup: the next change of the mailbox tries again.
+func (x *Session) endStaleCopy(ctx context.Context, from repository.Name, uniqueid string, to repository.Name) error {
+	b := x.set.Use(from)
+	defer x.set.Leave(b)
+	if x.held[b] == nil && !b.Lease().Free(x) {
+		return nil
+	}
+	return x.moveAway(ctx, from, uniqueid, to)
 }

@@ -36,10 +36,13 @@ type Session struct {
 	importing bool               // replays the log of another backup server: see NewImport
 	last      *partitions.Backup // opened last; its partition gets the messages
 	held      map[*partitions.Backup]*heldBackup
-	heldNext  int  // length of held at which leaveNameless looks through it again
-	heldMore  bool // leaveNameless has given up backups that the client may still name
-	stage     *partitions.Stage
-	body      fromClient // of the message that is being read
+	heldBytes int // about what held takes
+	// lastingBytes were heldBytes after leaveNameless has given up backups that do not exist. heldMore is set
+	// if the client may still name some of those.
+	lastingBytes int
+	heldMore     bool
+	stage        *partitions.Stage
+	body         fromClient // of the message that is being read
 
 	opened []*partitions.Backup // opened by the running command
 	trying *partitions.Backup   // that the running command has tried to open last
@@ -154,12 +157,13 @@ func (x *Session) hold(ctx context.Context, n repository.Name) (*partitions.Back
 	}
 	h := &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}, sent: map[string]bool{}, closed: map[string]bool{}}
 	x.held[b] = h
+	x.heldBytes += heldSize(b)
 	return b, h, nil
 }
 
 // keepOnly releases the backups that are not named, because the client has moved on.
 func (x *Session) keepOnly(names map[repository.Name]bool) {
-	x.heldMore = false
+	x.heldMore, x.lastingBytes = false, 0
 	for b := range x.held {
 		if !names[b.Name()] {
 			x.giveUp(b)
@@ -169,6 +173,11 @@ func (x *Session) keepOnly(names map[repository.Name]bool) {
 
 func (x *Session) giveUp(b *partitions.Backup) {
 	x.reached(b)
+	x.release(b)
+}
+
+// release is giveUp in the middle of a unit of work.
+func (x *Session) release(b *partitions.Backup) {
 	x.lostOne(b.Lease())
 	b.Lease().Release(x)
 	x.leave(b)
@@ -177,6 +186,7 @@ func (x *Session) giveUp(b *partitions.Backup) {
 // leave ends the use of a backup whose lease the session does not have.
 func (x *Session) leave(b *partitions.Backup) {
 	delete(x.held, b)
+	x.heldBytes -= heldSize(b)
 	if x.last == b {
 		x.last = nil
 	}
@@ -191,7 +201,7 @@ func (x *Session) Restart(context.Context) {
 	for b := range x.held {
 		x.giveUp(b)
 	}
-	x.last, x.heldMore = nil, false
+	x.last, x.heldMore, x.lastingBytes = nil, false, 0
 	x.unreadable = 0
 	x.stage.Restart()
 }

@@ -221,6 +221,7 @@ func (j *judge) compacted(about string, p *statusPartition) {
 
 func (j *judge) server(s *statusServer) {
 	j.outside(s)
+	j.unlisted(s)
 	if j.now.Sub(s.Last) <= j.maxAge || s.Backups != nil && *s.Backups == 0 {
 		return
 	}
@@ -243,6 +244,14 @@ func (j *judge) outside(s *statusServer) {
 		l = levelCritical
 	}
 	j.r.problem(l, "mail server "+s.Client, fmt.Sprintf("it sends backups outside the scope of its login, the last one at %s: %s", timespec.Text(s.Refused.At), s.Refused.Error), s.Refused.Action)
+}
+
+// unlisted reports a mail server with so many refused users without a backup that others are not listed.
+func (j *judge) unlisted(s *statusServer) {
+	if s.Unlisted {
+		j.r.problem(levelWarning, "mail server "+s.Client, "so many users without a backup are refused that others may be missing in this list",
+			"mend what refuses them; a name that no mail server asks for is forgotten after a week")
+	}
 }
 
 // users reports the backups that lack something, in one line for each reason.

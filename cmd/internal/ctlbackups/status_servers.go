@@ -22,6 +22,8 @@ type statusServer struct {
 	Refused *repository.Refusal `json:"refused,omitempty"` // the last one
 	// Refusals counts those by this host since the last success of the server; absent = unknown.
 	Refusals *int64 `json:"refusals,omitempty"`
+	// Unlisted is as in partitions.ServerStatus.
+	Unlisted bool `json:"unlisted,omitempty"`
 }
 
 // addSet adds what the daemon of this host knows.
@@ -41,7 +43,7 @@ func (r *statusReport) addSet(s *partitions.Status) {
 		}
 	}
 	for _, of := range s.Servers {
-		r.Servers = append(r.Servers, statusServer{Client: of.Client, Last: of.Last, Host: s.Host, Backups: &of.Backups, Refused: of.Refused, Refusals: &of.Refusals})
+		r.Servers = append(r.Servers, statusServer{Client: of.Client, Last: of.Last, Host: s.Host, Backups: &of.Backups, Refused: of.Refused, Refusals: &of.Refusals, Unlisted: of.Unlisted})
 	}
 	r.Unknown, r.Lacking = s.Unknown, s.Lacking
 	for _, b := range s.Behind {

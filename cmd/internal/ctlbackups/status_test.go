@@ -192,6 +192,8 @@ func TestStatusProblems(t *testing.T) {
 		"once outside the scope": {code: 0, status: func(_ *control.Status, s *partitions.Status) {
 			s.Servers[0].Refused = &repository.Refusal{Kind: partitions.RefusedOutside, At: s.Time.Add(-25 * time.Hour), Error: "user zoe: outside the scope of this login"}
 		}, want: []string{" outside\n"}},
+		"refused and not listed": {code: 1, status: func(_ *control.Status, s *partitions.Status) { s.Servers[0].Unlisted = true },
+			want: []string{"warning  mail server repl [192.0.2.1]: so many users without a backup are refused that others may be missing in this list\n    do: mend"}},
 		"few failed logins": {code: 0, status: func(d *control.Status, s *partitions.Status) {
 			d.Daemon.Logins = control.Logins{OK: 5, Failed: 12, Recent: 10, Last: &control.FailedLogin{At: s.Time, Host: "[192.0.2.9]", User: "repl", Result: "refused"}}
 		}, want: []string{"failed logins  last half hour  since                      last                       from         as    why\n12             10              2026-", "[192.0.2.9]  repl  refused"}},
