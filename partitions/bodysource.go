@@ -12,9 +12,9 @@ import (
 )
 
 // Copy copies a message from a place that the backup must not refer to: from the backup
-// that a mailbox comes from, or from another partition. It returns nil if it finds no copy, and a
-// message that is Lost if another partition has only unreadable ones: RESERVE may have reported those
-// as held.
+// that a mailbox comes from, from the backup that has taken the message in this unit of work, or from
+// another partition. It returns nil if it finds no copy, and a message that is Lost if another partition
+// has only unreadable ones: RESERVE may have reported those as held.
 func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	part := w.b.part
 	if w.from != nil {
@@ -24,6 +24,9 @@ func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	}
 	if m := w.stage.msgs[g]; m != nil && m.part != part {
 		return w.restage(ctx, m)
+	}
+	if m, err := w.fromTaker(ctx, g); m != nil || err != nil {
+		return m, err
 	}
 	if may, err := w.stage.mayCopy(g); !may || err != nil {
 		return nil, err

@@ -28,6 +28,7 @@ type Stage struct {
 	key     index.Key        // SharedKey for lookups in keyOf; memory
 	keyOf   *Partition
 	several bool                  // the client works on several backups
+	dropped map[cyrus.GUID]*scope // if so: messages of this unit of work that only this backup has
 	failed  error                 // why a message of this unit of work could not be stored
 	relied  map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
 	fence   *fence                // nil: the connection may refer to every message of a partition
@@ -44,8 +45,10 @@ type stagedMessage struct {
 	// unsure is set until a lookup shows whether the message is held already. Lookups wait until
 	// they are needed, and then take many messages at once.
 	unsure bool
-	part   *Partition
-	packs  []*openPack // without duplicates
+	// taken is a backup that has the body inline; nil: none. Another one may still need the message.
+	taken *scope
+	part  *Partition
+	packs []*openPack // without duplicates
 	// Memory for chunks and packs of a message that is one chunk.
 	chunk [1]history.ChunkID
 	pack  [1]*openPack
@@ -94,7 +97,7 @@ func (g *Stage) Drop() {
 	}
 	clear(g.msgs)
 	g.tidy()
-	g.packed, g.failed = nil, nil
+	g.packed, g.failed, g.dropped = nil, nil, nil
 	g.asked.forget()
 	if err := g.keepSent(1); err != nil {
 		g.set.log.Debug("what a login with a scope has sent is not remembered: it has to send it again", "err", err)
@@ -117,13 +120,16 @@ func (g *Stage) forget(m *stagedMessage) {
 
 // committed forgets a message that a commit has added to a backup. If the client works on several backups,
 // it sends a message once, although another one may name it: then the message stays until the end of the
-// unit of work, or until it is in a pack.
-func (g *Stage) committed(m *stagedMessage) {
-	if g.several && (m.inMem || len(g.msgs) <= maxHeld) {
-		m.unsure = true // the first backup has it
+// unit of work, or until memory is short (dropTaken).
+func (g *Stage) committed(m *stagedMessage, by *scope) {
+	if !g.several || !m.inMem && len(g.msgs) > maxHeld {
+		g.forget(m)
 		return
 	}
-	g.forget(m)
+	m.unsure = true // the first backup has it
+	if m.inMem {
+		m.taken = by
+	}
 }
 
 // put makes m the staged message with its GUID.
@@ -203,6 +209,7 @@ func (g *Stage) hold(m *stagedMessage) {
 // spill moves the messages in memory to packs, because they no longer fit into a commit. It
 // looks them up in s first, and forgets messages that are held already.
 func (g *Stage) spill(ctx context.Context, s scope) error {
+	g.dropTaken()
 	if err := g.lookUp(s); err != nil {
 		return err
 	}
@@ -215,7 +222,7 @@ func (g *Stage) spill(ctx context.Context, s scope) error {
 			return err
 		}
 		g.forget(m)
-		m.packs = append(m.pack[:0], p)
+		m.packs, m.taken = append(m.pack[:0], p), nil
 		g.add(m)
 	}
 	g.tidy()

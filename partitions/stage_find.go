@@ -56,14 +56,14 @@ func (f *finder) find(g cyrus.GUID) (m Message, err error) {
 	return found[0], err
 }
 
-// findAll looks up messages: found[i] is the message guids[i]. A staged message of which it is
-// not known whether it is held elsewhere counts only if it is not.
+// findAll looks up messages: found[i] is the message guids[i]. A staged message that another backup
+// has taken, or of which it is not known whether it is held elsewhere, counts only if it is not.
 func (f *finder) findAll(guids []cyrus.GUID, found []Message) error {
 	if err := f.findStored(guids, found); err != nil {
 		return err
 	}
 	for i, g := range guids {
-		if s, m := f.g.msgs[g], &found[i]; s != nil && s.unsure && (!m.exists || m.Missing || m.Size != s.size) {
+		if s, m := f.g.msgs[g], &found[i]; s != nil && s.last() && (!m.exists || m.Missing || m.Size != s.size) {
 			m.reset()
 			s.unsure = false // from now on the caller may rely on it
 			f.inStage(g, m)
@@ -77,7 +77,7 @@ func (f *finder) findAll(guids []cyrus.GUID, found []Message) error {
 func (f *finder) findStored(guids []cyrus.GUID, found []Message) error {
 	for i, g := range guids {
 		found[i].reset()
-		if s := f.g.msgs[g]; s != nil && !s.unsure {
+		if s := f.g.msgs[g]; s != nil && !s.last() {
 			f.inStage(g, &found[i])
 		}
 	}
@@ -118,6 +118,9 @@ func inOrder(guids []cyrus.GUID) []int32 {
 	slices.SortFunc(order, func(a, b int32) int { return bytes.Compare(guids[a][:], guids[b][:]) })
 	return order
 }
+
+// last reports whether a lookup asks for the staged message last.
+func (m *stagedMessage) last() bool { return m.unsure || m.taken != nil }
 
 // inStage finds a message that the connection has sent.
 func (f *finder) inStage(g cyrus.GUID, m *Message) {
