@@ -50,7 +50,7 @@ func newCrowd(t *testing.T, seed uint64) *crowd {
 	return w
 }
 
-// deliver delivers a new message, or one that somebody has, to some mailboxes.
+// deliver delivers a new message, or the message of somebody, to some mailboxes.
 func (w *crowd) deliver() {
 	n := w.r.IntN(len(w.sizes) + 1)
 	if w.r.IntN(2) == 0 || n == len(w.sizes) {

@@ -103,7 +103,7 @@ func TestTakenMessageThatRESERVEReported(t *testing.T) {
 }
 
 // A dropped message cannot be copied. Eve is deferred for the whole unit of work, unless the client sends the message
-// again: the message does not become one that the client could not read, and no answer is OK.
+// again: the message does not count as unreadable by the client, and no answer is OK.
 func TestTakenMessageThatIsGone(t *testing.T) {
 	gone := map[string]func(x *taken){
 		"lost": func(x *taken) {

@@ -20,7 +20,7 @@ import (
 // droppedMost limits the messages that a stage remembers as dropped. Others go to packs.
 const droppedMost = 2048
 
-// dropTaken drops messages in memory that a commit has taken, except those that a lookup has found since: a record
+// dropTaken drops messages in memory that a commit has taken, except what a lookup has found since: a record
 // needs them, or the client does not send them again. A message that was dropped before is needed by at least
 // two more backups, so it goes to a pack.
 func (g *Stage) dropTaken() {

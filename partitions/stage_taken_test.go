@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// several are mailboxes of two users, to which the same message was delivered. Eve also gets more than a commit
+// several are mailboxes of two users, who got the same message. Eve also gets more than a commit
 // takes inline, so that memory is short after the commit of adam.
 type several struct {
 	t              *testing.T
