@@ -30,8 +30,22 @@ func TestCondemnedPacksAreNotReused(t *testing.T) {
 	if len(dead) == 0 {
 		t.Fatal("no pack was put: this test no longer covers its case")
 	}
-	list := &history.Condemned{Version: history.Version}
+	condemn(t, s, now, dead)
+	now = now.Add(11 * time.Minute) // the host reads the list again
+	h.sync("bert", b)
 	for _, key := range dead {
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkBucket(t, s, "user/bert", b)
+}
+
+// condemn puts packs on the list of those that are about to be deleted.
+func condemn(t *testing.T, s objstore.Store, now time.Time, keys []string) {
+	t.Helper()
+	list := &history.Condemned{Version: history.Version}
+	for _, key := range keys {
 		list.Packs = append(list.Packs, history.CondemnedPack{Key: key, Since: now})
 	}
 	bytesOf, err := list.Append(nil)
@@ -41,14 +55,6 @@ func TestCondemnedPacksAreNotReused(t *testing.T) {
 	if _, err := s.Put(t.Context(), history.CondemnedKey, bytes.NewReader(bytesOf), objstore.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(11 * time.Minute) // the host reads the list again
-	h.sync("bert", b)
-	for _, key := range dead {
-		if err := s.Delete(t.Context(), key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	checkBucket(t, s, "user/bert", b)
 }
 
 func packsOf(t *testing.T, s objstore.Store) (keys []string) {

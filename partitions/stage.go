@@ -47,8 +47,10 @@ type stagedMessage struct {
 	unsure bool
 	// taken is a backup that has the body inline; nil: none. Another one may still need the message.
 	taken *scope
-	part  *Partition
-	packs []*openPack // without duplicates
+	// promised is set when RESERVE has found the message here: the client does not send it again.
+	promised bool
+	part     *Partition
+	packs    []*openPack // without duplicates
 	// Memory for chunks and packs of a message that is one chunk.
 	chunk [1]history.ChunkID
 	pack  [1]*openPack
@@ -146,9 +148,11 @@ const maxHeld = 8192
 // besideBody is about what a message in memory takes beside its body, in bytes.
 const besideBody = 320
 
-// room gives the message memory for its body if all such messages still fit into a commit.
-// leave returns the memory.
-func (g *Stage) room(m *stagedMessage) bool {
+// room gives the message memory for its body if all such messages still fit into a commit, perhaps after
+// dropTaken. leave returns the memory.
+func (g *Stage) room(m *stagedMessage) bool { return g.roomNow(m) || g.dropTaken() && g.roomNow(m) }
+
+func (g *Stage) roomNow(m *stagedMessage) bool {
 	if g.inMem == 0 || len(g.held) >= maxHeld {
 		g.tidy()
 	}

@@ -243,6 +243,9 @@ func (f *finder) lacking(guids []cyrus.GUID) (missing []cyrus.GUID, err error) {
 			if !found[i].exists || found[i].Missing {
 				missing = append(missing, g)
 			}
+			if s := found[i].staged; s != nil {
+				s.promised = true
+			}
 		}
 	}
 	return missing, nil

@@ -146,7 +146,7 @@ func (d *draft) message(ctx context.Context, r *cyrus.Record, old before, m *par
 	if !m.Exists() {
 		m = nil
 	}
-	if (m == nil || m.Missing) && !r.Expunged() {
+	if (m == nil || m.Missing) && (!r.Expunged() || d.u.x.stage.Dropped(r.GUID)) {
 		if m, err = d.copied(ctx, r.GUID, m); err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old before, m *par
 	failed := x.stage.Failed()
 	switch {
 	case r.Expunged():
-		return nil // the source no longer has the file either
+		return nil // the source has not sent it
 	case m == nil && failed != nil:
 		return fmt.Errorf("message %s: %w", r.GUID, failed)
 	case m != nil && m.Lost && (m.Known() || x.unreadable == 0):
