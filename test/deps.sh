@@ -11,7 +11,7 @@ bench) want="restic borgbackup" ;;
 test) want="zstd jq rclone awscli python3 python3-yaml busybox iproute2 openssl ca-certificates gcc libc6-dev strace
 	cyrus-common cyrus-imapd cyrus-replication cyrus-admin cyrus-clients
 	sasl2-bin db5.3-util libsasl2-modules libsasl2-modules-db libseccomp2
-	mandoc groff bash-completion zsh fish mblaze prometheus" ;;
+	mandoc groff bash-completion zsh fish mblaze prometheus minisign" ;;
 *) echo "usage: $0 demo|test|lint|bench" >&2; exit 64 ;;
 esac
 

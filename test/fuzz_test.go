@@ -45,6 +45,7 @@ var parsers = map[string]string{
 	"objstore/internal/s3wire":                   "FuzzContentRange",
 	"objstore/pack":                              "FuzzReadDirectory FuzzScan FuzzOpenEntry FuzzParseName",
 	"partitions":                                 "none: values of the local index, whose common kinds are in indexvalue",
+	"partitions/attestation":                     "FuzzList FuzzSignature",
 	"partitions/collection":                      "FuzzUses FuzzTotals FuzzCache FuzzPack",
 	"partitions/erasure":                         "FuzzPacks",
 	"partitions/history":                         "FuzzCommit FuzzSegment FuzzCheckpoint FuzzMoved FuzzCondemned FuzzKeys FuzzParseEvent FuzzScan",

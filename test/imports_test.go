@@ -39,6 +39,8 @@ var rules = []rule{
 		except: []string{"partitions/history", "partitions/packing", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/erasure", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock", "partitions/collection", "partitions/maintenance", "partitions/packing"}},
+	{from: "partitions/attestation", not: []string{"index", "partitions"},
+		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/tripwire", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/packing", not: []string{"index", "partitions"}, except: []string{"partitions/history"}},
@@ -95,6 +97,7 @@ var libraries = map[string][]string{
 	"github.com/aws/aws-sdk-go-v2": {"objstore", "cmd"},
 	"github.com/minio/minio-go":    {"objstore", "cmd"},
 	"github.com/prometheus":        {"cmd"},
+	"aead.dev/minisign":            {"partitions/attestation"},
 }
 
 // unlinked libraries are not in these programs, whatever they import.

@@ -37,6 +37,10 @@ func storageOptions() []Option {
 			Doc: "How long a command waits for an unreachable store before the client is asked to try again later. Keep it well below the sync_timeout of the clients."},
 		{Name: "backup_prices", Type: String,
 			Doc: "What the stores charge, for ctl_backups cost and compact -n: a currency, then the price of a gigabyte (2^30 bytes) for a month, of 1,000 requests that put or list, and of 1,000 that read, such as EUR storage=0.02 put=0.005 get=0.0004. Default: the list prices of S3 Standard in us-east-1 for buckets at AWS, unknown for others."},
+		{Name: "backup_seal_key", Type: String,
+			Doc: "File with the secret key of ctl_backups seal, without a password; ctl_backups seal --init-key makes it. It must belong to the user that runs seal or to root, with mode 0600, best on a host without the keys of the daemon."},
+		{Name: "backup_seal_public_keys", Type: String,
+			Doc: "Public keys that signed lists may be signed with, for ctl_backups verify --seals: that of backup_seal_key, and former ones as KEY:NUMBER, with the last list that each has signed, with spaces between. Default: that of backup_seal_key."},
 		{Name: "backup_missing_retry", Type: Duration, Default: "1d", Min: 1,
 			Doc: "How often a client is asked again for a message that the client could not read."},
 	}

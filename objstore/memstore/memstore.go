@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"iter"
 	"sort"
@@ -204,10 +205,10 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 	}
 }
 
-// stamped gives the object a new ETag.
+// stamped gives the object a new ETag. The ETags of different contents differ also between two stores.
 func (s *Store) stamped(o object) object {
 	s.version++
-	o.version, o.info.ETag = s.version, fmt.Sprintf("v%d", s.version)
+	o.version, o.info.ETag = s.version, fmt.Sprintf("v%d-%08x", s.version, crc32.ChecksumIEEE(o.data))
 	return o
 }
 

@@ -137,3 +137,13 @@ func asideBases(ctx context.Context, s objstore.Store, prefix string) iter.Seq2[
 		}
 	}
 }
+
+// AsidePlaces yields where backups were set aside in a partition, as FindPath takes it: all, or those from the folder of a
+// path below backups/.
+func AsidePlaces(ctx context.Context, s objstore.Store, path string) iter.Seq2[string, error] {
+	prefix := AsidePrefix
+	if path != "" {
+		prefix += path + "/"
+	}
+	return asideBases(ctx, s, prefix)
+}

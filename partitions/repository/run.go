@@ -18,6 +18,9 @@ const (
 	RunPart    = "verify-part"
 	RunCompact = "compact"
 	RunDrill   = "drill"
+	RunSeal    = "seal"
+	// RunVerifySeals is verify --seals.
+	RunVerifySeals = "verify-seals"
 )
 
 // The results of a Run.
@@ -47,7 +50,9 @@ type Run struct {
 }
 
 // RunCommands returns the commands whose last run is recorded.
-func RunCommands() []string { return []string{RunVerify, RunPart, RunQuick, RunCompact, RunDrill} }
+func RunCommands() []string {
+	return []string{RunVerify, RunPart, RunQuick, RunCompact, RunDrill, RunSeal, RunVerifySeals}
+}
 
 // RunKey is the key of a Run.
 func RunKey(command string) string { return "runs/" + command + ".json" }

@@ -23,33 +23,40 @@ func (f *Found) OpenTip(ctx context.Context, known uint64) (history.Tip, error) 
 // Tip returns the newest commit, and the seal in it or nil. known is a commit number that
 // is in use, or 0; the search begins there.
 func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *history.SealedEvent, err error) {
+	tip, _, seal, err = f.TipHeader(ctx, known)
+	return tip, seal, err
+}
+
+// TipHeader is Tip, and also returns the header of the newest commit; zero = it cannot be read.
+func (f *Found) TipHeader(ctx context.Context, known uint64) (tip history.Tip, h history.Header, seal *history.SealedEvent, err error) {
 	log := f.Log()
 	newest, err := log.Newest(ctx, known)
 	if err != nil || newest == 0 {
-		return history.Tip{}, nil, err
+		return history.Tip{}, h, nil, err
 	}
 	tip.Number = newest
 	for c, err := range log.Commits(ctx, newest, newest) {
 		if history.IsUnreadable(err) {
-			return tip, nil, nil // without its hash, as after a bridge
+			return tip, h, nil, nil // without its hash, as after a bridge
 		}
 		if err != nil {
-			return tip, nil, err
+			return tip, h, nil, err
 		}
 		for e, err := range c.Events() {
 			if err != nil {
-				return tip, nil, err
+				return tip, h, nil, err
 			}
 			if e, ok := e.(*history.SealedEvent); ok {
 				seal = e
 			}
 		}
-		tip.Time = c.Header().Time
+		h = c.Header()
+		tip.Time = h.Time
 		if tip.Hash, err = c.Hash(); err != nil {
-			return tip, nil, err
+			return tip, h, nil, err
 		}
 	}
-	return tip, seal, nil
+	return tip, h, seal, nil
 }
 
 // HighestNumber returns the highest number of any commit or checkpoint, readable or not, except for

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -93,6 +94,33 @@ func newRepository(ctx context.Context, p repository.Config, all []repository.Co
 	return r, err
 }
 
+var idInList = regexp.MustCompile(`(?m)^trusted comment: backupd list [^\n]* repository=([0-9a-f]{32}) `)
+
+// listedRepository returns the id of the repository in the comment of the newest signed list (docs/format.md 11), whether
+// the signature is valid or not; "" = there is none.
+func listedRepository(ctx context.Context, s objstore.Store) (string, error) {
+	newest := ""
+	for info, err := range s.List(ctx, "attestations/", "") {
+		if err != nil {
+			return "", err
+		}
+		if strings.HasSuffix(info.Key, ".minisig") {
+			newest = info.Key
+		}
+	}
+	if newest == "" {
+		return "", nil
+	}
+	b, _, err := repository.ReadSmall(ctx, s, newest)
+	if repository.IsStoreError(err) {
+		return "", err
+	}
+	if m := idInList.FindSubmatch(b); m != nil && err == nil {
+		return string(m[1]), nil
+	}
+	return "", nil
+}
+
 // formerID returns the id that the repository had, or "" if it is unknown.
 func formerID(ctx context.Context, p repository.Config, all []repository.Config, old []byte) (string, error) {
 	var guess []string
@@ -120,10 +148,16 @@ func formerID(ctx context.Context, p repository.Config, all []repository.Config,
 			guess = append(guess, to)
 		}
 	}
-	switch len(guess) {
-	case 0:
+	listed, err := listedRepository(ctx, p.Store)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case listed != "" && !slices.Contains(elsewhere, listed) && (len(guess) == 0 || slices.Contains(guess, listed)):
+		return listed, nil // signed lists name it, whether the signature is valid or not
+	case len(guess) == 0:
 		return "", nil
-	case 1:
+	case len(guess) == 1:
 		return guess[0], nil
 	}
 	return "", fmt.Errorf("the id is unknown: backups were moved to the repositories %q, and one of them may be this one: restore an earlier version of the object, or write one with the right id", guess)

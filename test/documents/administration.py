@@ -22,7 +22,7 @@ def run(c, migrating):
     for step in (mail, settings, export_import):
         step(c, d)
     first_sync(c, migrating)
-    for step in (cold, doctor, finding, checking, profiles, drills, erase_message, move, status, space, holds, erase):
+    for step in (cold, doctor, finding, checking, signed_lists, profiles, drills, erase_message, move, status, space, holds, erase):
         step(c, d)
     c.second.run("systemctl stop cyrus-imapd")
     d.check()
@@ -112,6 +112,21 @@ def checking(c, d):
     said = shows(c.second, d, "sudo -u cyrus ctl_backups verify --read 5%")
     if said.count(": ok") != 1:
         raise Failed("not a twentieth, and at least one:\n" + said)
+
+
+def signed_lists(c, d):
+    """Two lists, one of which is accepted, although there is nothing to accept."""
+    with open(c.second.root(CONFIG), "a") as h:
+        h.write(d.file("backup_seal_key: /srv/seal/seal.key"))
+    c.second.run("mkdir -p /srv/elsewhere")
+    lines(c.second, d, "install -d -o cyrus -g mail -m 700 /srv/seal /srv/elsewhere/lists")
+    shows(c.second, d, "sudo -u cyrus ctl_backups seal --init-key", "The secret key is in /srv/seal/seal.key", "backup_seal_public_keys: RW")
+    c.second.run("sudo -u cyrus ctl_backups seal -A --to /srv/elsewhere/lists")
+    shows(c.second, d, "sudo -u cyrus ctl_backups seal -A --to /srv/elsewhere/lists", "seal default: list 2 of ", "0 gone, 0 shortened: ok")
+    shows(c.second, d, "sudo -u cyrus ctl_backups seal -A --to /srv/elsewhere/lists --accept 2", "seal default: list 3 of ")
+    shows(c.second, d, "sudo -u cyrus ctl_backups verify --seals /srv/elsewhere/lists", "verify default: list 3 of ")
+    shows(c.second, d, "sudo -u cyrus ctl_backups verify --seals /srv/elsewhere/lists/default/attestations/0000000000000002.minisig",
+          "verify default: list 2 of ")
 
 
 def into_cold(c, key, text):

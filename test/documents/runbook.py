@@ -13,7 +13,7 @@ def run(c, only, long):
     for line, why in ELSEWHERE.items():
         d.skip(line, why)
     for section in (begin, message, folder, user, mail_server, synced_too_early, older_server, backup_host, keys, bucket, disks,
-                    masses, damage, behind, leaver, forgotten, new_bucket):
+                    masses, damage, tampered, behind, leaver, forgotten, new_bucket):
         if only and section.__name__ not in only or not only and not long and section in LONG:
             continue
         began = time.time()
@@ -221,6 +221,28 @@ def damage(c, d):
     shows(c.backup, d, "sudo -u cyrus ctl_backups verify --repair anne", "repaired")
     lines(c.mail, d, "cyrus sync_client -n backup -v -u anne")
     shows(c.backup, d, "sudo -u cyrus ctl_backups verify anne", "verify anne: ok")
+
+
+def tampered(c, d):
+    """Somebody removes anne's newest commit. It is restored, and the finding accepted."""
+    c.backup.run("install -d -o cyrus -g mail -m 700 /srv/seal; mkdir -p /srv/elsewhere; install -d -o cyrus -g mail -m 700 /srv/elsewhere/lists")
+    c.backup.write("/etc/imapd.conf", "backup_seal_key: /srv/seal/seal.key\n", "a")
+    c.backup.run("sudo -u cyrus ctl_backups seal --init-key")
+    c.settled("anne")
+    seal = d.line("sudo -u cyrus ctl_backups seal -A --to /srv/elsewhere/lists")
+    c.backup.run(seal)
+    c.backup.run(seal)
+    newest = c.minio.run("ls -d /srv/minio/mailbackup/site1/backups/user/anne/log/*.tar.zst")[1].split()[-1]
+    c.minio.run("mv %s /srv/removed" % newest)
+    for line in ("sudo -u cyrus ctl_backups verify --seals -v /srv/elsewhere/lists",
+                 "sudo -u cyrus ctl_backups verify --seals -v /srv/elsewhere/lists/default/attestations/0000000000000002.minisig"):
+        shows(c.backup, d, line, "user/anne: rolled-back: the log ends with commit ", rc=75)
+    c.backup.run(seal, 75)
+    c.minio.run("mv /srv/removed %s" % newest)
+    c.backup.run(seal, 75)
+    shows(c.backup, d, "sudo -u cyrus ctl_backups seal -A --to /srv/elsewhere/lists --accept 3", ": ok")
+    c.backup.run("sudo -u cyrus ctl_backups verify --seals /srv/elsewhere/lists")
+    shows(c.backup, d, "sudo -u cyrus ctl_backups verify -A", "verify anne: ok")
 
 
 def behind(c, d):

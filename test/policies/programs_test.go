@@ -33,6 +33,7 @@ func TestPrograms(t *testing.T) {
 			}
 			s.daemon()
 			if !test.versioned {
+				s.seal()
 				s.restore()
 				s.audit()
 			}
@@ -88,6 +89,25 @@ func (s *site) doctor() {
 	if n == 0 {
 		s.t.Errorf("doctor has not checked the bucket:\n%s", out)
 	}
+}
+
+// seal: a list needs the logs, and no packs. Whoever reads the bucket can compare it.
+func (s *site) seal() {
+	s.t.Helper()
+	lists := filepath.Join(s.dir, "seal", "lists")
+	s.extend("seal", "backup_seal_key: "+filepath.Join(s.dir, "seal", "seal.key"))
+	out := s.works("seal", "ctl_backups", "seal", "--init-key")
+	_, keys, found := strings.Cut(out, "backup_seal_public_keys: ")
+	if !found {
+		s.t.Fatalf("no public key:\n%s", out)
+	}
+	s.extend("restore", "backup_seal_public_keys: "+strings.TrimSpace(keys))
+	s.mkdir("seal/lists")
+	s.works("seal", "ctl_backups", "seal", "-A", "--to", lists)
+	s.works("seal", "ctl_backups", "verify", "--seals", lists)
+	s.works("restore", "ctl_backups", "verify", "--seals")
+	s.works("seal", "ctl_backups", "seal", "-A", "--to", lists)
+	s.refused("seal", "ctl_backups", "hold", "bob", "--reason", "none")
 }
 
 // restore: reading needs no other right.

@@ -25,7 +25,7 @@ const nobody = 65534
 const valid = 6 * 24 * time.Hour
 
 // roles are the policies, by the names of their files.
-var roles = []string{"daemon", "maintenance", "erasure", "restore", "auditor"}
+var roles = []string{"daemon", "maintenance", "erasure", "restore", "auditor", "seal"}
 
 // site is a partition with a key for each role. The daemon and upkeep have one host, every other role
 // has its own.

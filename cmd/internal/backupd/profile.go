@@ -91,7 +91,7 @@ func pause(ctx context.Context, length time.Duration) error {
 	}
 }
 
-// partWriter sends what is written in parts of about 64 KiB. The first error stays.
+// partWriter sends the written bytes in parts of about 64 KiB. The first error stays.
 type partWriter struct {
 	part func(any) error
 	buf  bytes.Buffer

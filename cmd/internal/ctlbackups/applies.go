@@ -49,7 +49,12 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"users", []string{"drill"}},
 		{"share", []string{"drill"}},
 		{"scratch", []string{"drill"}},
-		{"to", []string{"drill"}},
+		{"init-key", []string{"seal"}},
+		{"to", []string{"drill", "seal"}},
+		{"syslog", []string{"seal"}},
+		{"new-copy", []string{"seal"}},
+		{"accept", []string{"seal"}},
+		{"seals", []string{"verify"}},
 	} {
 		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
 			return cli.Usagef("--%s cannot be used with %s, only with %s", o.option, verb, strings.Join(o.verbs, " and "))
@@ -62,6 +67,14 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 	switch {
 	case c.shared && c.many():
 		return cli.Usagef("stat --shared takes names of single backups, because it reads many others for each of them")
+	case c.initKey && (len(c.args) > 0 || c.anyMode() || c.structured() || p.Changed("to") || c.syslog || c.newCopy || c.accept > 0):
+		return cli.Usagef("seal --init-key takes no other options of seal")
+	case p.Changed("to") && c.to == "" && verb == "seal":
+		return cli.Usagef("--to: the location is empty")
+	case p.Changed("to") && c.to == "":
+		return cli.Usagef("--to: the server is empty")
+	case c.seals && (c.quick || c.repair || c.read.given()):
+		return cli.Usagef("--seals cannot be used with --quick, --repair and --read")
 	case c.read.given() && (c.quick || c.repair):
 		return cli.Usagef("--read cannot be used with --quick and --repair")
 	case c.repair && c.quick:
@@ -72,8 +85,6 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--execute: the command is empty")
 	case p.Changed("users") && c.users < 1:
 		return cli.Usagef("--users: the number of backups must be at least 1")
-	case p.Changed("to") && c.to == "":
-		return cli.Usagef("--to: the server is empty")
 	case p.Changed("until") && c.until == "":
 		return cli.Usagef("--until: the time is empty")
 	case p.Changed("before") && c.before == "":

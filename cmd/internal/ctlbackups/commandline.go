@@ -26,8 +26,10 @@ func verbs() []verb {
 			Text: "whether all is well, for people and for monitoring: the daemon, partitions, mail servers, backups that lack something, the last verify and compact, and holds, with what to do; the exit status is 0 = ok, 1 = warning, 2 = critical"}, status},
 		{cmdline.Verb{Name: "cost", Args: "[--backups]",
 			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
-		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP... | --read AMOUNT",
-			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it; with --read, a part of all backups, and the next part with the next run"}, verifyBackups},
+		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP... | --read AMOUNT | --seals [FILE|LOCATION]",
+			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it; with --read, a part of all backups, and the next part with the next run; with --seals, report backups that somebody has rewritten or removed since the last signed list of seal, or since the one in a file, and compare the lists with their copy at a location"}, verifyBackups},
+		{cmdline.Verb{Name: "seal", Args: "-A [--to LOCATION [--new-copy]] [--accept LIST] [--syslog] | --init-key",
+			Text: "write a signed list of the newest commit of every backup into each partition, for verify --seals and minisign(1), and report backups that somebody has rewritten or removed since the list before; to be run every night, best on a host without the keys of the daemon"}, seal},
 		{cmdline.Verb{Name: "drill", Args: "[--users N | --share P] [--scratch DIR | --to SERVER] [[MODE] BACKUP...]",
 			Text: "restore the newest state of backups into a scratch directory, or as the user backup-drill into a Cyrus server; compare the result with the backup and with the checksums of the mail server, print how long the restore took, and remove it; without names, 3 backups drawn at random"}, drillBackups},
 		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [--limit-requests N] [MODE] BACKUP...",
@@ -81,6 +83,11 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.backups, "backups", false, "cost: a line for each backup, too, with what it does not share with others")
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
 		f.Var(&c.read, "read", "verify: of each partition, only an `AMOUNT` of those backups that were verified least recently: 5% of their number, or until 10G of messages were read")
+		f.BoolVar(&c.seals, "seals", false, "verify: all backups, only against the signed lists of seal")
+		f.BoolVar(&c.initKey, "init-key", false, "seal: make a key pair: the secret key in the file of backup_seal_key, the public key on standard output")
+		f.BoolVar(&c.newCopy, "new-copy", false, "seal --to: the location has no list yet, although the partitions have some")
+		f.Uint64Var(&c.accept, "accept", 0, "seal: you have looked at what the list with this `NUMBER` and those before have found; seal and verify --seals report it no longer, and compare with the state in that list")
+		f.BoolVar(&c.syslog, "syslog", false, "seal: write number, hash and signature of each list to syslog, too")
 		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
 		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact, erase, forget-server, passwd --import: only print what would be done")
 		f.BoolP("force", "F", false, "compact: no effect; accepted because Cyrus's ctl_backups has it")
@@ -109,7 +116,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.IntVar(&c.users, "users", 0, "drill: only `N` of the backups, drawn at random")
 		f.Var(&c.share, "share", "drill: only a `SHARE` of the backups, drawn at random, but at least one: 5%")
 		f.StringVar(&c.scratch, "scratch", "", "drill: restore below `DIR`, which needs room for the largest backup; $TMPDIR or /tmp without it")
-		f.StringVar(&c.to, "to", "", "drill: restore into the Cyrus `SERVER`, a test server: host, host:port, host:port/tls or the path of a socket, as for restore, with the same login")
+		f.StringVar(&c.to, "to", "", "drill: restore into the Cyrus server at `PLACE`, a test server: host, host:port, host:port/tls or the path of a socket, as for restore, with the same login; seal: copy the lists to this directory or bucket, which nobody can change who can write to the partitions")
 		f.Var(&c.age, "max-age", "status: it is critical if a mail server was not in contact, or a user was refused, for more than this `TIME`: 2h, 1d; 24h without it")
 		f.Var((*length)(&c.length), "for", "compact: begin with no further backup after this `TIME`: 30m, 4h, 1d; without it, all backups")
 	})
@@ -133,6 +140,8 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups cost -h            # bytes, requests and price of each partition",
 		"ctl_backups verify -v -A       # read and check everything",
 		"ctl_backups verify --repair anne",
+		"ctl_backups seal -A --to /srv/elsewhere/lists",
+		"ctl_backups verify --seals /srv/elsewhere/lists  # was the bucket tampered with?",
 		`ctl_backups lock anne -x "rclone sync /var/spool/backup remote:copy"`,
 		"ctl_backups import /var/spool/cyrus/backup",
 		"ctl_backups move -P a cold     # all users whose userid begins with a",
@@ -174,13 +183,13 @@ func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]st
 			words = append(words, cobra.CompletionWithDesc(v.Name, v.Text))
 		}
 		return cmdline.Words(words...)(cmd, args, begun)
-	case args[0] == "import", args[0] == "export" && len(args) > 1:
+	case args[0] == "import", args[0] == "export" && len(args) > 1, args[0] == "verify" && c.seals:
 		return nil, cobra.ShellCompDirectiveDefault
 	case args[0] == "debug" && len(args) == 1:
 		return cmdline.Words("profile")(cmd, args[1:], begun)
 	case args[0] == "debug":
 		return cmdline.Words(control.ProfileKinds()...)(cmd, args[2:], begun)
-	case args[0] == "passwd", args[0] == "cost", args[0] == "doctor", args[0] == "forget-server":
+	case args[0] == "passwd", args[0] == "cost", args[0] == "doctor", args[0] == "forget-server", args[0] == "seal":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	case args[0] == "status":
 		return cli.ProposePartitions(c.config, begun)

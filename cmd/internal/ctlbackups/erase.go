@@ -129,6 +129,9 @@ func (c *command) eraseOne(arg string, t *eraseTotals) error {
 		return err
 	}
 	t.backups++
+	if err := c.stayNamed(s.Name, done); err != nil {
+		return err
+	}
 	return c.eraseRest(s.Name)
 }
 

@@ -2,11 +2,13 @@ package ctlbackups
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/timespec"
+	"github.com/cyrusbackup/backupd/partitions/attestation"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -210,4 +212,22 @@ func (c *command) openErasures() error {
 		}
 	}
 	return bad
+}
+
+// stayNamed notes that signed lists keep the name of an erased backup. The erasure itself is over, so lists that cannot be
+// looked for are no error.
+func (c *command) stayNamed(n repository.Name, done []erasure.Done) error {
+	if c.structured() {
+		return nil
+	}
+	for _, p := range c.bucket.Partitions {
+		of := slices.ContainsFunc(done, func(d erasure.Done) bool { return d.Partition == p.Name })
+		if has, err := attestation.HasLists(c.ctx, p.Store); !of || err != nil || !has {
+			continue
+		}
+		if _, err := cli.Fprintf(c.out, "  the signed lists of partition %s keep the name %s, and the numbers and times of commits (docs/administration.md, \"Signed lists\")\n", p.Name, n.Full); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -106,6 +106,11 @@ type command struct {
 	draw       func(n int) int     // returns a random number below n, for tests; nil = rand.IntN
 	terminal   bool                // somebody can answer, for tests
 	pass       func(time.Duration) // waits, for tests; nil = time passes by itself
+	initKey    bool                // seal
+	syslog     bool                // seal
+	newCopy    bool                // seal
+	accept     uint64              // seal
+	seals      bool                // verify
 }
 
 // run escapes text of strangers in all output.
@@ -150,7 +155,7 @@ func (c *command) do(name string) error {
 	if i < 0 {
 		return cli.Usagef("%q is not a command", name)
 	}
-	if name != "passwd" && name != "doctor" {
+	if name != "passwd" && name != "doctor" && !c.initKey {
 		if err := c.checkNames(name); err != nil {
 			return err
 		}
@@ -247,6 +252,10 @@ func (c *command) checkNames(verb string) error {
 			return cli.Usagef("verify --read takes no names: it continues where the last one has ended")
 		}
 		c.mode = modeAll
+	case verb == "seal":
+		return c.checkSeal()
+	case verb == "verify" && c.seals:
+		return c.checkVerifySeals()
 	case verb == "drill":
 		if err := c.checkDrill(); err != nil {
 			return err

@@ -19,8 +19,8 @@ const (
 	// offsetWarning is the difference of clocks that is a warning. From offsetCritical on, S3 refuses
 	// requests.
 	offsetWarning, offsetCritical = time.Minute, 15 * time.Minute
-	// compactAge, verifyAge and drillAge are how old the last runs may be.
-	compactAge, verifyAge, drillAge = 3 * 24 * time.Hour, 35 * 24 * time.Hour, 35 * 24 * time.Hour
+	// compactAge, verifyAge, drillAge and sealAge are how old the last runs may be.
+	compactAge, verifyAge, drillAge, sealAge = 3 * 24 * time.Hour, 35 * 24 * time.Hour, 35 * 24 * time.Hour, 2 * 24 * time.Hour
 	// loginsWarning is how many failed logins in half an hour are a warning, as in docs/monitoring/alerts.yml.
 	loginsWarning = 10
 	// namedUsers is how many users a line names.
@@ -116,6 +116,7 @@ func (j *judge) partition(p *statusPartition) {
 		j.verified(about, p)
 		j.drilled(about, p)
 		j.compacted(about, p)
+		j.sealed(about, p)
 	}
 }
 
@@ -192,6 +193,29 @@ func (j *judge) drillsStopped() {
 	if !last.IsZero() && j.now.Sub(last) > drillAge {
 		j.r.problem(levelWarning, "drills", "no drill has ended since "+timespec.Text(last),
 			"run ctl_backups drill every night or every month; if something starts it, look whether it still runs, and into syslog")
+	}
+}
+
+// sealed judges the signed lists, if this partition has any.
+func (j *judge) sealed(about string, p *statusPartition) {
+	const action = "ctl_backups verify --seals prints what; then backup-runbook(7), \"The bucket may have been tampered with\""
+	for _, command := range []string{repository.RunSeal, repository.RunVerifySeals} {
+		clean := p.Runs[repository.RunSeal]
+		if r := p.Runs[command]; r != nil && r.Failed > 0 {
+			if clean != nil && clean.Failed == 0 && clean.Result == repository.RunOK && clean.Ended.After(r.Ended) {
+				continue // accepted or mended since
+			}
+			j.r.problem(levelCritical, about, fmt.Sprintf("%s at %s has found %s: something was rewritten, removed or could not be read", command, timespec.Text(r.Ended), objects(int64(r.Failed), "problem")), action)
+			return
+		}
+	}
+	last := p.Runs[repository.RunSeal]
+	switch {
+	case last == nil:
+	case last.Result == repository.RunFailed:
+		j.r.problem(levelWarning, about, fmt.Sprintf("seal at %s has failed: %s", timespec.Text(last.Ended), last.Error), "run ctl_backups seal -A again; it continues")
+	case j.old(last.Ended, time.Time{}, sealAge):
+		j.r.problem(levelWarning, about, "there is no signed list since "+timespec.Text(last.Ended), "run ctl_backups seal -A every night")
 	}
 }
 

@@ -197,12 +197,17 @@ func (p *statusPrinter) runs(r *statusReport) {
 					host += " to " + run.Server
 				}
 				rows = append(rows, []string{command, x.Name, timespec.Text(run.Ended), run.Result, fmt.Sprint(run.Backups), fmt.Sprint(run.Failed), host})
-			} else if x.State == partitionOK && command != repository.RunQuick && command != repository.RunPart {
+			} else if x.State == partitionOK && !optionalRun(command) {
 				rows = append(rows, []string{command, x.Name, "never", "-", "-", "-", "-"})
 			}
 		}
 	}
 	p.table([]string{"last run", "partition", "ended", "result", "backups", "failed", "host"}, rows)
+}
+
+// optionalRun reports whether a command need not run on every server.
+func optionalRun(command string) bool {
+	return slices.Contains([]string{repository.RunQuick, repository.RunPart, repository.RunSeal, repository.RunVerifySeals}, command)
 }
 
 func (p *statusPrinter) holds(r *statusReport) {

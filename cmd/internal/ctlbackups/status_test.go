@@ -344,7 +344,7 @@ func TestStatusRequests(t *testing.T) {
 	few := counted(w, func() { wantStatus(t, w, 0, nil) })
 	w2, _ := many(t, 100)
 	daemonStatus(t, w2, nil)
-	if n := counted(w2, func() { wantStatus(t, w2, 0, nil) }); !maps.Equal(n, few) || n["get"] > 7 || n["list"] != 1 {
+	if n := counted(w2, func() { wantStatus(t, w2, 0, nil) }); !maps.Equal(n, few) || n["get"] > 9 || n["list"] != 1 {
 		t.Errorf("%v for 100 backups, %v for 20", n, few)
 	}
 }

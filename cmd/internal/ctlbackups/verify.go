@@ -17,6 +17,9 @@ func verifyBackups(c *command) error {
 	if c.repair {
 		return repair(c)
 	}
+	if c.seals {
+		return c.verifySeals()
+	}
 	if c.read.given() {
 		return c.verifyPart()
 	}

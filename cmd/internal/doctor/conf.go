@@ -167,6 +167,7 @@ func (c *checkup) secrets() {
 			c.warn(c.conf.Origin(option).String(), "chgrp "+c.user.Group+" "+file+" && chmod 640 "+file, "every user of this host can read the value of %s", option)
 		}
 	}
+	c.sealKey()
 	const option = "backup_credentials_file" // login checks backup_credentials_path
 	file := c.conf.String(option)
 	if file == "" {

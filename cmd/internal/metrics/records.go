@@ -42,7 +42,7 @@ type record struct {
 func newRecords(c *catalogue, b *background, parts []repository.Config) *records {
 	c.begin("Upkeep")
 	x := &records{
-		ended:    c.gauge("last_run_timestamp_seconds", "When the last run of a command over all backups of the partition ended. The command is verify (with --read all), verify-quick, compact or drill. Each host reads these records from the bucket every ten minutes.", "partition", "command"),
+		ended:    c.gauge("last_run_timestamp_seconds", "When the last run of a command over all backups of the partition ended. The command is verify (with --read all), verify-quick, compact, drill, seal or verify-seals. Each host reads these records from the bucket every ten minutes.", "partition", "command"),
 		duration: c.gauge("last_run_duration_seconds", "How long it took.", "partition", "command"),
 		backups:  c.gauge("last_run_backups", "Backups that it looked at.", "partition", "command"),
 		failed:   c.gauge("last_run_failed_backups", "Backups for which it failed. For verify these are damaged.", "partition", "command"),
