@@ -129,10 +129,7 @@ func (c *command) eraseOne(arg string, t *eraseTotals) error {
 		return err
 	}
 	t.backups++
-	if err := c.stayNamed(s.Name, done); err != nil {
-		return err
-	}
-	return c.eraseRest(s.Name)
+	return errors.Join(c.eraseRest(s.Name), c.stayNamed(s.Name, done))
 }
 
 // surveyed finds all that exists of the backup that an argument means. An argument that may mean
