@@ -55,14 +55,11 @@ func (s *Seen) read() (*seenReader, error) {
 	if s == nil {
 		return nil, nil
 	}
-	if err := s.w.finish(); err != nil {
-		return nil, err
-	}
-	end, err := s.w.file.Seek(0, io.SeekEnd)
+	b, err := s.w.content()
 	if err != nil {
 		return nil, err
 	}
-	u, err := newUsesReader(io.NopCloser(io.NewSectionReader(s.w.file, 0, end)))
+	u, err := newUsesReader(io.NopCloser(b))
 	if err != nil {
 		return nil, err
 	}

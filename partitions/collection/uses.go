@@ -1,17 +1,11 @@
 package collection
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -46,12 +40,9 @@ const maxUseLine = 64 << 20
 
 // usesReader reads uses in the order of their objects.
 type usesReader struct {
-	obj  io.Closer
-	dec  *zstd.Decoder
-	r    *bufio.Scanner
+	*linesReader
 	next use
 	n    int // lines that were read
-	end  bool
 }
 
 // errUses reports uses that cannot be read. Readers then read the objects themselves.
@@ -67,12 +58,11 @@ func openUses(ctx context.Context, s objstore.Store, prefix string) (*usesReader
 }
 
 func newUsesReader(obj io.ReadCloser) (*usesReader, error) {
-	dec, err := zstd.NewReader(obj, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUseLine), zstd.WithDecoderMaxWindow(8<<20))
+	lines, err := newLinesReader(obj, maxUseLine, errUses)
 	if err != nil {
-		return nil, errors.Join(err, obj.Close())
+		return nil, err
 	}
-	u := &usesReader{obj: obj, dec: dec, r: bufio.NewScanner(dec)}
-	u.r.Buffer(nil, maxUseLine)
+	u := &usesReader{linesReader: lines}
 	var h usesHeader
 	if err = u.line(&h); err == nil && (u.end || h.Version != usesVersion) {
 		err = fmt.Errorf("%w: version %d", errUses, h.Version)
@@ -84,28 +74,6 @@ func newUsesReader(obj io.ReadCloser) (*usesReader, error) {
 		return nil, errors.Join(err, u.close())
 	}
 	return u, nil
-}
-
-func (u *usesReader) close() error {
-	u.dec.Close()
-	return u.obj.Close()
-}
-
-// line reads a line into v. It sets end after the last one.
-func (u *usesReader) line(v any) error {
-	if !u.r.Scan() {
-		u.end = true
-		if err := u.r.Err(); err != nil {
-			return fmt.Errorf("%w: %w", errUses, err)
-		}
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(u.r.Bytes()))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%w: %w", errUses, err)
-	}
-	return nil
 }
 
 func (u *usesReader) advance() error {
@@ -148,61 +116,21 @@ func (u *usesReader) drain() error {
 	return nil
 }
 
-// usesWriter writes uses to a temporary file, because a backup can have any number of objects.
-type usesWriter struct {
-	file *os.File
-	enc  *zstd.Encoder
-	json *json.Encoder
-
-	finished bool
-}
+// usesWriter writes uses.
+type usesWriter struct{ *linesWriter }
 
 func newUsesWriter(now time.Time) (*usesWriter, error) {
-	f, err := os.CreateTemp("", "backupd-uses-")
+	w, err := newLinesWriter(usesHeader{usesVersion, now.UTC()})
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	// Hashes in hex take twice the space without entropy coding. A search for repetitions finds little in them.
-	enc, err := zstd.NewWriter(f, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<17),
-		zstd.WithAllLitEntropyCompression(true))
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	w := &usesWriter{file: f, enc: enc, json: json.NewEncoder(enc)}
-	if err := w.json.Encode(usesHeader{usesVersion, now.UTC()}); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	return w, nil
-}
-
-func (w *usesWriter) add(u *use) error { return w.json.Encode(u) }
-
-func (w *usesWriter) close() error { return errors.Join(w.finish(), w.file.Close()) }
-
-// finish ends the compressed stream.
-func (w *usesWriter) finish() error {
-	if w.finished {
-		return nil
-	}
-	w.finished = true
-	return w.enc.Close()
+	return &usesWriter{w}, nil
 }
 
 // put puts the uses. It needs no condition: every version is right about the objects that it
 // describes.
 func (w *usesWriter) put(ctx context.Context, s objstore.Store, prefix string) error {
-	if err := w.finish(); err != nil {
-		return err
-	}
-	end, err := w.file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	_, err = s.Put(ctx, prefix+usesName, io.NewSectionReader(w.file, 0, end), objstore.PutOptions{})
-	return err
+	return w.linesWriter.put(ctx, s, prefix+usesName)
 }
 
 // isUseless reports whether err means that uses are to be ignored: they are damaged, or a
