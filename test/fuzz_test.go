@@ -46,7 +46,7 @@ var parsers = map[string]string{
 	"objstore/pack":                              "FuzzReadDirectory FuzzScan FuzzOpenEntry FuzzParseName",
 	"partitions":                                 "none: values of the local index, whose common kinds are in indexvalue",
 	"partitions/attestation":                     "FuzzList FuzzSignature",
-	"partitions/collection":                      "FuzzUses FuzzTotals FuzzCache FuzzPack",
+	"partitions/collection":                      "FuzzUses FuzzRegister FuzzTotals FuzzCache FuzzPack",
 	"partitions/erasure":                         "FuzzPacks",
 	"partitions/history":                         "FuzzCommit FuzzSegment FuzzCheckpoint FuzzMoved FuzzCondemned FuzzKeys FuzzParseEvent FuzzScan",
 	"partitions/indexvalue":                      "FuzzParse",

@@ -53,16 +53,18 @@ func (o *Options) setDefaults() {
 
 // pass is one run of Collect.
 type pass struct {
-	store objstore.Store
-	opt   Options
-	lease *repository.Upkeep // nil in a dry run
-	last  *Totals
-	gone  erased // since then
-	left  int64  // bytes that may still be rewritten
-	stuck int    // packs in a row whose deletion has failed
-	seen  *sightings
-	began time.Time // store time, before anything was listed
-	out   *Result
+	store    objstore.Store
+	opt      Options
+	lease    *repository.Upkeep // nil in a dry run
+	last     *Totals
+	gone     erased // since then
+	left     int64  // bytes that may still be rewritten
+	stuck    int    // packs in a row whose deletion has failed
+	seen     *sightings
+	began    time.Time // store time, before anything was listed
+	out      *Result
+	register *registerReader // of the last pass; nil = none
+	present  *registerWriter // of this one; nil = a dry run
 	// cacheName returns the name of a cache of the partition.
 	cacheName func(what string) string
 	private   bool   // backups share no bodies
@@ -110,7 +112,11 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if p.last, err = Last(ctx, p.store); err != nil {
 		return err
 	}
-	if p.gone, err = p.erasedSince(ctx, p.last); err != nil {
+	if err = p.openRegister(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.closeRegister()) }()
+	if p.gone, err = p.erasedSince(ctx); err != nil {
 		return err
 	}
 	if p.began, err = p.certain(ctx); err != nil {
@@ -155,6 +161,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 func (p *pass) newCensus() *census {
 	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, fresh: p.opt.Seen, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
 	c.there.at, c.places = p.began, p.opt.Places
+	c.register, c.present, c.gone = p.register, p.present, p.gone
 	if p.last != nil {
 		c.before.at, c.before.remade = p.last.Time, p.gone.remade
 	}
@@ -182,7 +189,7 @@ func (p *pass) compare(ctx context.Context, before *presence) error {
 		p.out.block(backupPrefix, fmt.Errorf("%w: there is none, but there are %d packs: is everything mounted?", errMissing, is.All.Packs))
 		return nil
 	}
-	if was == nil || p.out.Blocking > 0 { // a backup that blocks was not counted
+	if !p.counts() || p.out.Blocking > 0 { // a backup that blocks was not counted
 		return nil
 	}
 	if is.Backups+p.gone.used < was.Backups && is.copies()+p.gone.all < was.copies() {
@@ -250,6 +257,12 @@ func (p *pass) finish(ctx context.Context, do *sorted, leads *leadSet) error {
 		return err
 	}
 	p.settle()
+	// The totals come last: they show that the register is complete. A register without them is that of a later pass than
+	// the totals, and every backup in it was there.
+	if err := p.present.put(ctx, p.store, p.began, now); err != nil {
+		return err
+	}
+	p.out.Listed = true
 	return p.out.put(ctx, p.store)
 }
 

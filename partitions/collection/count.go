@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/inorder"
@@ -35,6 +36,11 @@ type census struct {
 	places  func(path string) bool
 	noted   noted
 	out     *Result
+
+	register *registerReader // of the last pass; nil = none
+	present  *registerWriter // of this one; nil = none
+	gone     erased          // since the last pass
+	lost     atomic.Int32    // backups that are missing
 }
 
 func (c *census) close() error { return errors.Join(c.used.close(), c.moved.close(), c.seen.close()) }
@@ -103,12 +109,17 @@ type work struct {
 	cached *usageSet       // nil: to be read
 	seen   map[string]*use // objects that this run has read before
 	err    error           // that ends the count
+	was    *registered     // in the register of the last pass; nil = not there
+	absent bool            // nothing is below its prefix
 }
 
 // outcome is a backup after it was counted.
 type outcome struct {
 	work
 	counted *counted
+	cleared bool   // its copy that was set aside is complete, and it was being removed
+	id      string // in backup.json
+	missing error  // a backup that was there at the last pass is missing
 }
 
 func (c *census) below(ctx context.Context, prefix string, seen *seenReader, old *cacheReader, fresh *cacheWriter) error {
@@ -126,6 +137,9 @@ func (c *census) below(ctx context.Context, prefix string, seen *seenReader, old
 			}
 		}
 	}
+	if prefix == backupPrefix {
+		in = c.withRegister(in)
+	}
 	results := inorder.Map(ctx, inorder.Limit[work]{Count: countedAhead}, in, func(ctx context.Context, _ <-chan struct{}, w work) outcome { return c.read(ctx, w) })
 	var first error
 	for o := range results {
@@ -140,16 +154,30 @@ func (c *census) below(ctx context.Context, prefix string, seen *seenReader, old
 	return first
 }
 
-// read finds the packs of a backup, unless the cache has them.
+// read finds the packs of a backup, and whether it is the one of the last pass.
 func (c *census) read(ctx context.Context, w work) outcome {
+	o := outcome{work: w}
+	if !w.absent {
+		o = c.packs(ctx, w)
+	}
+	if o.err == nil && o.group.err == nil && strings.HasPrefix(o.prefix, backupPrefix) {
+		o.err = c.recognize(ctx, &o)
+	}
+	if o.err != nil && o.counted != nil {
+		o.err = errors.Join(o.err, o.counted.packs.close())
+	}
+	return o
+}
+
+// packs finds the packs of a backup, unless the cache has them.
+func (c *census) packs(ctx context.Context, w work) outcome {
 	switch {
 	case w.err != nil || w.group.err != nil:
 		return outcome{work: w}
 	case w.logless(c.there.at):
-		w.group.err = errLogless
-		return outcome{work: w}
+		return c.unreadable(ctx, w, errLogless)
 	case w.cached != nil:
-		return outcome{w, &counted{packs: w.cached, print: w.print}}
+		return outcome{work: w, counted: &counted{packs: w.cached, print: w.print}}
 	}
 	b := backup{store: c.store, prefix: w.prefix, listed: w.infos, hasUses: w.uses, now: c.now, seen: w.seen}
 	if c.putUses {
@@ -157,10 +185,16 @@ func (c *census) read(ctx context.Context, w work) outcome {
 	}
 	n, err := b.count(ctx)
 	if err != nil {
-		w.group.err = err
-		return outcome{work: w}
+		return c.unreadable(ctx, w, err)
 	}
-	return outcome{w, n}
+	return outcome{work: w, counted: n}
+}
+
+// unreadable is the outcome for a backup that cannot be counted.
+func (c *census) unreadable(ctx context.Context, w work, why error) outcome {
+	o := outcome{work: w}
+	o.cleared, o.group.err = cleared(ctx, c.store, w.group, why)
+	return o
 }
 
 // take adds the packs of a backup to those of all backups.
@@ -175,9 +209,18 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 		c.out.block(strings.TrimSuffix(o.prefix, "/"), o.group.err)
 		return nil
 	}
+	if o.missing != nil {
+		c.out.block(strings.TrimSuffix(o.prefix, "/"), o.missing)
+	}
+	if o.counted == nil {
+		return nil
+	}
 	defer func() { err = errors.Join(err, o.counted.packs.close()) }()
 	if o.first.IsZero() {
 		return nil
+	}
+	if err := c.keep(&o); err != nil {
+		return err
 	}
 	if err := c.seen.add(sightingOf(o.group, &c.before)); err != nil {
 		return err

@@ -13,24 +13,54 @@ import (
 type erased struct {
 	used int // backups that were in use, one for each record at most
 	all  int // these, and copies that were set aside
+	// names are the backups that were erased: their paths, each with every id in the record.
+	names map[erasedName]bool
 	// remade are the prefixes of backups that may have no object from before, because messages were erased from them:
 	// that replaces even backup.json.
 	remade map[string]bool
 }
 
+// erasedName is a backup in the record of an erasure.
+type erasedName struct{ path, id string }
+
+// anyID is an id that fits a record without ids: no backup.json could be read. noID fits every record.
+const (
+	anyID = "?"
+	noID  = ""
+)
+
+// has reports whether a backup was erased. Its id is noID if it is not known.
+func (e erased) has(path, id string) bool {
+	return e.names[erasedName{path, id}] || e.names[erasedName{path, anyID}]
+}
+
+func (e erased) add(r *repository.Erasure) {
+	e.names[erasedName{r.Backup, noID}] = true
+	for _, id := range r.IDs {
+		e.names[erasedName{r.Backup, id}] = true
+	}
+	if len(r.IDs) == 0 {
+		e.names[erasedName{r.Backup, anyID}] = true
+	}
+}
+
 // erasedSince counts what erasures have removed since the last pass: this is not missing. An
 // erasure that was finished about then may be counted twice.
-func (p *pass) erasedSince(ctx context.Context, last *Totals) (erased, error) {
+func (p *pass) erasedSince(ctx context.Context) (erased, error) {
 	var since time.Time
-	if last != nil {
-		since = last.Time.Add(-storeclock.Bound)
+	if p.last != nil {
+		since = p.last.Time
+		if r := p.register; r != nil && r.Time.Before(since) {
+			since = r.Time
+		}
+		since = since.Add(-storeclock.Bound)
 	}
 	return p.erased(ctx, since)
 }
 
 // erased counts what erasures have removed after a time.
 func (p *pass) erased(ctx context.Context, since time.Time) (n erased, err error) {
-	n.remade = map[string]bool{}
+	n.remade, n.names = map[string]bool{}, map[erasedName]bool{}
 	for e, err := range repository.Erasures(ctx, repository.Config{Store: p.store}, since) {
 		if err != nil && e == nil {
 			return n, err
@@ -46,6 +76,7 @@ func (p *pass) erased(ctx context.Context, since time.Time) (n erased, err error
 		}
 		if e.Cut.After(since) { // it was set aside shortly before
 			n.used++
+			n.add(e)
 		}
 		if e.Removed.After(since) {
 			n.all += len(e.Copies)

@@ -213,3 +213,78 @@ func FuzzPack(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRegister reads the register of the last pass: the lines of the input, compressed, and the input as the object.
+func FuzzRegister(f *testing.F) {
+	w, err := newRegisterWriter()
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer w.close()
+	v := versionOf(objstore.Info{ETag: "e", Size: 7, Modified: noon})
+	for _, line := range []registered{{Backup: "user/anne-x", Commit: 1, version: v}, {Backup: "user/anne", ID: "1", Commit: 12, version: v}} {
+		if err := w.add(&line); err != nil {
+			f.Fatal(err)
+		}
+	}
+	s := memstore.New(func() time.Time { return noon })
+	if err := w.put(f.Context(), s, noon, noon); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(s.Bytes(RegisterKey))
+	f.Add([]byte(`{"version":1,"time":"2026-03-01T12:00:00Z","ended":"2026-03-01T12:00:00Z"}` + "\n" + `{"backup":"user/anne","id":"1","commit":2,"etag":"e","size":7}` + "\n"))
+	f.Add([]byte(`{"version":2}` + "\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, object := range [][]byte{b, compressed(t, b)} {
+			fuzztest.Within(t, 2*fuzzBase+fuzzPerByte*int64(len(b)), func() { tryRegister(t, object) })
+		}
+	})
+}
+
+// tryRegister checks that what is read can be written again, and is read as the same.
+func tryRegister(t *testing.T, object []byte) {
+	r, err := newRegisterReader(io.NopCloser(bytes.NewReader(object)))
+	if err != nil {
+		if !errors.Is(err, errRegister) && !errors.Is(err, repository.ErrVersion) {
+			t.Errorf("unexpected kind of error: %v", err)
+		}
+		return
+	}
+	defer r.close()
+	w, err := newRegisterWriter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	var lines []registered
+	for line := r.before("\xff"); line != nil; line = r.before("\xff") {
+		if err := w.add(line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, *line)
+	}
+	if err := r.failure(); err != nil {
+		if !errors.Is(err, errRegister) {
+			t.Errorf("unexpected kind of error: %v", err)
+		}
+		return
+	}
+	s := memstore.New(func() time.Time { return noon })
+	if err := w.put(t.Context(), s, r.Time, r.Ended); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openRegister(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.close()
+	for _, want := range lines {
+		line := again.of(want.prefix())
+		if line == nil || line.ID != want.ID || line.Commit != want.Commit || !line.version.same(want.version) {
+			t.Errorf("%+v, want %+v", line, want)
+		}
+	}
+	if !again.end || again.err != nil || !again.Time.Equal(r.Time) || !again.Ended.Equal(r.Ended) {
+		t.Errorf("%v, %v", again.end, again.err)
+	}
+}

@@ -18,7 +18,8 @@ type group struct {
 	uses   bool
 	info   objstore.Info // backup.json, if there is one
 	newest uint64        // highest number in the log
-	first  time.Time     // when the oldest of its objects was put, except for leases; zero = it has only leases
+	commit uint64        // highest number of a single commit
+	first  time.Time     // when the oldest of its objects was put, except for those that come and go; zero = it has only such
 	last   time.Time     // when the newest was put
 	print  [32]byte
 	err    error // the key is unknown, or the list has ended with an error
@@ -94,17 +95,28 @@ func (g *grouping) add(info objstore.Info) {
 	if o.kind == kindLog {
 		g.newest = max(g.newest, o.to)
 	}
-	if !o.lease() && (g.first.IsZero() || info.Modified.Before(g.first)) {
-		g.first = info.Modified
+	if o.kind == kindLog && o.from == o.to {
+		g.commit = max(g.commit, o.to)
 	}
-	if info.Modified.After(g.last) {
-		g.last = info.Modified
-	}
+	g.age(o)
 	if g.infos != nil {
 		g.infos = append(g.infos, info)
 	}
 	if len(g.infos) > mostGrouped {
 		g.infos = nil
+	}
+}
+
+// age notes when an object was put, unless it says nothing about the backup.
+func (g *grouping) age(o object) {
+	if o.passing() {
+		return
+	}
+	if g.first.IsZero() || o.Modified.Before(g.first) {
+		g.first = o.Modified
+	}
+	if o.Modified.After(g.last) {
+		g.last = o.Modified
 	}
 }
 

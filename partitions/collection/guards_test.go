@@ -149,3 +149,24 @@ func TestChainOfNotes(t *testing.T) {
 		t.Error("the only pack with the message was removed")
 	}
 }
+
+// Every backup was set aside, and all copies have disappeared. An earlier erasure does not explain that.
+func TestCopiesDisappear(t *testing.T) {
+	w := newWorld(t)
+	p := w.pack(1)
+	w.commit("anne", map[int]string{1: p})
+	w.commit("bert", nil)
+	w.erase("bert")
+	w.later(8 * day)
+	w.collect()
+	w.aside("anne")
+	w.later(day)
+	w.collect()
+	w.lost("set-aside/")
+	w.later(day)
+	w.condemn(p)
+	w.nights(4, true)
+	if !w.has(p) {
+		t.Error("the pack was removed")
+	}
+}

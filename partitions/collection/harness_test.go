@@ -31,6 +31,7 @@ type world struct {
 	now   time.Time
 	cache string
 	count observe.Counter
+	older bool // passes are those of a program that puts no register
 }
 
 const (
@@ -216,7 +217,12 @@ func (w *world) options() collection.Options {
 }
 
 func (w *world) tryCollect() (*collection.Result, error) {
-	return collection.Collect(w.t.Context(), w.config(), w.options())
+	r, err := collection.Collect(w.t.Context(), w.config(), w.options())
+	if w.older && w.mem.Bytes(collection.ResultKey) != nil {
+		w.asOlder()
+		w.mem.Lose(collection.RegisterKey)
+	}
+	return r, err
 }
 
 // later advances the clocks.

@@ -33,15 +33,17 @@ type object struct {
 	from, to uint64 // the commits in it; of a checkpoint, its number twice
 }
 
-// lease reports whether the object is a lease. Only leases are left of a backup if set-aside is interrupted
-// at its end.
-func (o *object) lease() bool { return o.rel == "lock.json" || o.rel == "upkeep.json" }
+// passing reports whether the object may be put or left whatever becomes of the backup: a lease, holds, or uses. Only leases
+// are left of a backup if set-aside is interrupted at its end; holds of a copy change years later.
+func (o *object) passing() bool {
+	return o.rel == "lock.json" || o.rel == "upkeep.json" || o.rel == "holds.json" || o.kind == kindUses
+}
 
 // infoName is the last element of the key of backup.json.
 const infoName = "backup.json"
 
 // usesName is the last element of the key of a backup's uses.
-const usesName = "uses.ndjson.zst"
+const usesName = repository.UsesName
 
 // UsesKey is the key of a copy of what the objects of a backup name.
 func UsesKey(path string) string { return repository.BackupPrefix(path) + usesName }

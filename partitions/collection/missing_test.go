@@ -1,6 +1,7 @@
 package collection_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -96,9 +97,10 @@ func TestSetAsideBetweenCounts(t *testing.T) {
 
 // A backup that has disappeared since the last pass blocks this one, although there are new users.
 func TestMissingSinceLastPass(t *testing.T) {
-	for name, prefix := range map[string]string{"a backup": "backups/user/anne/", "a log": "backups/user/anne/log/"} {
+	for name, prefix := range map[string]string{"a backup": "backups/user/anne/", "a log": "backups/user/anne/log/", "a backup, older": "backups/user/anne/"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
+			w.older = strings.HasSuffix(name, "older")
 			key := w.pack(1, 2)
 			w.commit("anne", map[int]string{1: key})
 			w.commit("bert", nil)

@@ -145,6 +145,8 @@ type asked struct {
 	work
 	named *namingSet // nil: it names none of the packs
 	doubt map[Pack]bool
+
+	cleared bool // it was being removed after it was set aside
 }
 
 func (c *counting) below(ctx context.Context, prefix string, old *cacheReader, all *namingSet) error {
@@ -187,7 +189,7 @@ func (c *counting) ask(ctx context.Context, a asked) asked {
 	b := backup{store: c.store, prefix: a.prefix, listed: a.infos, hasUses: a.uses, now: c.opt.Lock.Now(), wanted: c.wanted}
 	n, err := b.count(ctx)
 	if err != nil {
-		a.group.err = err
+		a.cleared, a.group.err = cleared(ctx, c.store, a.group, err)
 		return a
 	}
 	a.named, a.doubt, a.err = n.named, n.doubt, n.packs.close()
@@ -215,6 +217,8 @@ func (c *counting) take(a asked, all *namingSet) (err error) {
 		return a.group.err
 	case a.group.err != nil:
 		c.out.block(strings.TrimSuffix(a.prefix, "/"), a.group.err)
+		return nil
+	case a.cleared:
 		return nil
 	}
 	maps.Copy(c.doubt, a.doubt)

@@ -44,9 +44,11 @@ type Totals struct {
 	// Twice are those of them that Backups includes, because they were being set aside.
 	Twice int `json:"twice,omitempty"`
 	// There are the backups with an object that was put by Time. 0 = unknown.
-	There int    `json:"there,omitempty"`
-	All   Amount `json:"all"`
-	Used  Amount `json:"used"` // named by a backup
+	There int `json:"there,omitempty"`
+	// Listed means that the pass has put the register.
+	Listed bool   `json:"listed,omitempty"`
+	All    Amount `json:"all"`
+	Used   Amount `json:"used"` // named by a backup
 	// Sparse packs are used and condemned, most of them because they are mostly dead or small. They will
 	// be rewritten by a later pass.
 	Sparse Amount `json:"sparse"`

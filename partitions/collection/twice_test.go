@@ -1,6 +1,7 @@
 package collection_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -50,9 +51,13 @@ func (w *world) missed(yes bool) {
 // A backup that is set aside while a pass lists backups is counted under both prefixes. The next pass does
 // not miss it, but it misses another one.
 func TestSetAsideDuringCount(t *testing.T) {
-	for _, lost := range []string{"", "anne"} {
-		t.Run(lost, func(t *testing.T) {
-			w := threeUsers(t)
+	for _, c := range []struct {
+		lost  string
+		older bool
+	}{{}, {lost: "anne"}, {older: true}, {lost: "anne", older: true}} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			w, lost := threeUsers(t), c.lost
+			w.older = c.older
 			w.duringCount(func() {
 				if err := w.setAside("bert", w.mem); err != nil {
 					t.Error(err)
@@ -71,9 +76,13 @@ func TestSetAsideDuringCount(t *testing.T) {
 
 // A backup that is counted twice does not hide that another one is missing, even if there is a new user.
 func TestMissingBesideSetAside(t *testing.T) {
-	for _, newcomer := range []string{"", "dave"} {
-		t.Run(newcomer, func(t *testing.T) {
-			w := threeUsers(t)
+	for _, c := range []struct {
+		newcomer string
+		older    bool
+	}{{}, {newcomer: "dave"}, {older: true}, {newcomer: "dave", older: true}} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			w, newcomer := threeUsers(t), c.newcomer
+			w.older = c.older
 			w.collect()
 			w.later(day)
 			w.lost("backups/user/anne/")
@@ -136,6 +145,87 @@ func TestInterruptedSetAside(t *testing.T) {
 			if n == 0 && !more {
 				t.Error("nothing was interrupted: this test no longer covers its case")
 			}
+		}
+	}
+}
+
+// set-aside dies at any of its requests, perhaps while a pass runs. If its copy is complete by then, the passes of the following
+// nights need no person, and still miss another backup.
+func TestSetAsideDies(t *testing.T) {
+	complete := 0
+	for _, during := range []bool{false, true} {
+		for n, more := 0, true; more; n++ {
+			w := threeUsers(t)
+			w.collect()
+			w.later(2 * day) // backup.json without a log counts as damage
+			f := faultstore.New(w.mem)
+			f.Add(faultstore.Fault{Skip: n, Match: func(op, key string) bool {
+				return (op == "put" || op == "delete") && (strings.HasPrefix(key, "backups/user/bert/") || strings.HasPrefix(key, "set-aside/"))
+			}, Before: faultstore.Lost})
+			die := func() { more = w.setAside("bert", f) != nil }
+			if during {
+				w.duringCount(die)
+			} else {
+				die()
+			}
+			_, err := w.tryCollect()
+			if err != nil {
+				t.Error(err)
+			}
+			w.store = w.mem
+			info := w.mem.Keys("set-aside/user/bert/")
+			if len(info) == 0 || strings.Contains(string(w.mem.Bytes(info[len(info)-1])), "copying") {
+				continue
+			}
+			complete++
+			for range 3 {
+				w.later(day)
+				if r, err := w.tryCollect(); err != nil || r.Blocking > 0 {
+					t.Errorf("during %v, request %d: %v, %v", during, n, r.Blocked, err)
+				}
+			}
+			w.lost("backups/user/anne/")
+			w.missed(true)
+		}
+	}
+	if complete < 10 {
+		t.Errorf("%d of the copies were complete: this test no longer covers its case", complete)
+	}
+}
+
+// What is left below backups/ is not in the copy that was set aside: a commit was put later, for example.
+func TestLeftIsNotInCopy(t *testing.T) {
+	w := threeUsers(t)
+	w.commit("bert", nil)
+	w.collect()
+	w.later(2 * day)
+	f := faultstore.New(w.mem)
+	f.Add(faultstore.Fault{Match: func(op, key string) bool { return op == "delete" && strings.HasSuffix(key, "2.tar.zst") }, Before: faultstore.Lost})
+	if w.setAside("bert", f) == nil {
+		t.Fatal("this test no longer covers its case")
+	}
+	w.nights(1, false)
+	there := w.mem.Snapshot()
+	w.mem.Copy("backups/user/bert/log/0000000000000002.tar.zst", "backups/user/bert/log/0000000000000009.tar.zst")
+	w.nights(2, true)
+	w.mem.Rollback(there, "backups/user/bert/", false)
+	w.nights(2, false)
+}
+
+// set-aside dies between the two counts of a pass. The pass needs no person if the copy is complete.
+func TestSetAsideDiesBetweenCounts(t *testing.T) {
+	for n, more := 0, true; more; n++ {
+		w := newWorld(t)
+		key, _ := shared(w)
+		f := faultstore.New(w.mem)
+		f.Add(faultstore.Fault{Skip: n, Match: func(op, key string) bool { return op == "delete" && strings.HasPrefix(key, "backups/user/anne/") }, Before: faultstore.Lost})
+		w.betweenCounts(func() { more = w.setAside("anne", f) != nil })
+		if r := w.collect(); r.Rewritten.Packs != 1 || n == 0 && !more {
+			t.Errorf("%d, %v: %+v", n, more, r)
+		}
+		w.store = w.mem
+		if w.nextNight(); w.has(key) {
+			t.Error("the pack still exists")
 		}
 	}
 }

@@ -63,7 +63,7 @@ func TestCompactChanged(t *testing.T) {
 		return all
 	}
 	first := night()
-	if first["get backup.json"] != 2*users || first["get upkeep.json"]+first["stat upkeep.json"] != 0 {
+	if first["get backup.json"] != 3*users || first["get upkeep.json"]+first["stat upkeep.json"] != 0 {
 		t.Errorf("the first night: %v", first) // backup.json is not known yet
 	}
 	want("the next night", night())

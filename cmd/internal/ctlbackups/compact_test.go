@@ -71,7 +71,7 @@ func TestCompact(t *testing.T) {
 // ofCollection reports whether a request belongs to collection, when nothing has changed.
 func ofCollection(call string) bool {
 	_, key, _ := strings.Cut(call, " ")
-	return slices.Contains([]string{repository.CollectionKey, collection.ResultKey, history.CondemnedKey, "set-aside/", "erased/", "moved/", "packs/"}, key)
+	return slices.Contains([]string{repository.CollectionKey, collection.ResultKey, collection.RegisterKey, history.CondemnedKey, "set-aside/", "erased/", "moved/", "packs/"}, key)
 }
 
 // compact -A removes packs that no backup names: it condemns them when they are a week old,
