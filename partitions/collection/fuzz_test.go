@@ -241,7 +241,7 @@ func FuzzRegister(f *testing.F) {
 	})
 }
 
-// tryRegister checks that what is read can be written again, and is read as the same.
+// tryRegister checks that the lines can be written again, and are read as the same.
 func tryRegister(t *testing.T, object []byte) {
 	r, err := newRegisterReader(io.NopCloser(bytes.NewReader(object)))
 	if err != nil {

@@ -19,7 +19,7 @@ type group struct {
 	info   objstore.Info // backup.json, if there is one
 	newest uint64        // highest number in the log
 	commit uint64        // highest number of a single commit
-	first  time.Time     // when the oldest of its objects was put, except for those that come and go; zero = it has only such
+	first  time.Time     // when the oldest of its objects was put, except for leases, holds and uses; zero = it has nothing else
 	last   time.Time     // when the newest was put
 	print  [32]byte
 	err    error // the key is unknown, or the list has ended with an error

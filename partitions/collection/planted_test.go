@@ -86,7 +86,7 @@ func TestPlantedBugs(t *testing.T) {
 		"leases are a backup of the register":   {File: "recognize.go", Is: "o.counted != nil && !o.first.IsZero()", Bug: "o.counted != nil", Test: "TestNothingHidesMissingBackup"},
 		"what set-aside has left blocks":        {File: "cleared.go", Is: "if !ok || failed(why) {", Bug: "if ok || failed(why) {", Test: "TestSetAsideDies"},
 		"what set-aside has left blocks later":  {File: "naming.go", Is: "a.cleared, a.group.err = cleared(ctx, c.store, a.group, err)", Bug: "a.group.err = err", Test: "TestSetAsideDiesBetweenCounts"},
-		"what is left is not compared":          {File: "../repository/setaside_cleared.go", Is: "is, err = a.hasAll(ctx)", Bug: "_, err = a.hasAll(ctx)", Test: "TestLeftIsNotInCopy"},
+		"leftovers are not compared":            {File: "../repository/setaside_cleared.go", Is: "is, err = a.hasAll(ctx)", Bug: "_, err = a.hasAll(ctx)", Test: "TestLeftIsNotInCopy"},
 		"bodies of a removed moment go at once": {File: "backup.go", Is: "\terr := r.use(ctx, o, history.ObjectPlaces)", Bug: "\tif !named {\n\t\treturn nil\n\t}\n\terr := r.use(ctx, o, history.ObjectPlaces)", Test: "TestReaderOfRemovedMoment"},
 		"the second count believes the uses":    {File: "backup.go", Is: "\tif r.named != nil {\n\t\tu = nil", Bug: "\tif false {\n\t\tu = nil", Test: "TestSecondCountBelievesNoUses"},
 		"one misread decides":                   {File: "backup.go", Is: "if isDamaged(err) { // one answer", Bug: "if false { // one answer", Test: "TestCommitIsReadTwice"},

@@ -43,7 +43,7 @@ func (c *census) absent(prefix string, yield func(work) bool) bool {
 	return true
 }
 
-// recognize finds the id of a backup, and whether it is the one that the last pass has counted. If it is not, something must
+// recognize finds the id of a backup, and whether the last pass has counted the same backup. If it is not, something must
 // show what has become of that one.
 func (c *census) recognize(ctx context.Context, o *outcome) (err error) {
 	there := o.counted != nil && !o.first.IsZero()

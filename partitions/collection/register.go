@@ -13,7 +13,7 @@ import (
 
 // The register has the backups below backups/ that the last complete pass has counted (docs/format.md 7). The next pass must
 // find each of them, or what has become of it. Numbers are not enough: a backup that appears and is set aside between two
-// passes would stand for another one that is missing.
+// passes would hide a missing one.
 
 // RegisterKey is the key of the register.
 const RegisterKey = "collection.backups.zst"

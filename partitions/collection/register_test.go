@@ -15,7 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// missingBert is a partition with three backups that a pass has counted, a copy of another one that was set aside, and a pack
+// missingBert is a partition with three backups that a pass has counted, another backup that was set aside, and a pack
 // that only bert names.
 func missingBert(t *testing.T) (w *world, pack string) {
 	t.Helper()

@@ -193,7 +193,7 @@ func TestSetAsideDies(t *testing.T) {
 	}
 }
 
-// What is left below backups/ is not in the copy that was set aside: a commit was put later, for example.
+// An object below backups/ is not in the copy that was set aside: a commit was put later, for example.
 func TestLeftIsNotInCopy(t *testing.T) {
 	w := threeUsers(t)
 	w.commit("bert", nil)

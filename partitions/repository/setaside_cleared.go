@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// CompleteAside yields the complete copies of what was set aside from a path below backups/. A copy whose set-aside.json
+// CompleteAside yields the complete copies of backups that were set aside from a path below backups/. A copy whose set-aside.json
 // cannot be read shows nothing.
 func CompleteAside(ctx context.Context, p Config, path string) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
@@ -31,8 +31,8 @@ func CompleteAside(ctx context.Context, p Config, path string) iter.Seq2[*Found,
 	}
 }
 
-// Cleared reports whether what is left of a backup below backups/ is only what an interrupted SetAside has not removed yet:
-// its copy is complete, and has every object that is left.
+// Cleared reports whether an interrupted SetAside explains the remaining objects of a backup below backups/:
+// its copy is complete, and has each of them.
 func Cleared(ctx context.Context, p Config, path string) (bool, error) {
 	for base, err := range asideBases(ctx, p.Store, AsidePrefix+path+"/") {
 		if err != nil {
