@@ -88,6 +88,16 @@ var whatHidesBert = map[string]func(w *world, lose func()){
 		w.commit("bert", nil)
 		w.aside("bert")
 	},
+	"another one of this name was set aside because of its backup.json": func(w *world, lose func()) {
+		lose()
+		w.commit("bert", nil)
+		w.commit("bert", nil)
+		f := w.found("bert")
+		w.mem.Truncate("backups/user/bert/backup.json", 5)
+		if _, _, err := f.SetAside(w.t.Context(), "test", repository.LockOptions{Owner: "test", Now: w.options().Lock.Now}, nil); err != nil {
+			w.t.Fatal(err)
+		}
+	},
 	"another one of this name was erased": func(w *world, lose func()) {
 		lose()
 		w.commit("bert", nil)
