@@ -29,15 +29,16 @@ type reader struct {
 	doubt  map[Pack]bool // wanted packs that unreadable commits have named
 
 	print        fingerprint
-	seen         map[string]*use // by rel: objects that this run has read before
-	fresh        int             // objects that the old uses lack
-	lines        int             // objects that name something
-	blocks       map[Pack]bool   // objects that checkpoints have their places in; whether listed
-	newestBlocks map[Pack]bool   // those of the newest checkpoint
-	checkpoint   uint64          // the newest one
-	end          uint64          // the log has all commits up to this one, except for missing
-	newest       uint64          // highest number in the log
-	missing      uint64          // the last commit that is missing or damaged; 0 = none
+	seen         map[string]*seenUse // by rel: objects that this run has read before
+	tip          tip
+	fresh        int           // objects that the old uses lack
+	lines        int           // objects that name something
+	blocks       map[Pack]bool // objects that checkpoints have their places in; whether listed
+	newestBlocks map[Pack]bool // those of the newest checkpoint
+	checkpoint   uint64        // the newest one
+	end          uint64        // the log has all commits up to this one, except for missing
+	newest       uint64        // highest number in the log
+	missing      uint64        // the last commit that is missing or damaged; 0 = none
 }
 
 // run reads a list of the objects. It returns an error if it cannot determine everything
@@ -94,10 +95,10 @@ func (r *reader) use(ctx context.Context, o object, places placesIn) error {
 	}
 	if u == nil {
 		r.fresh++
-		if u = r.seen[o.rel]; u == nil || r.named != nil || !u.same(versionOf(o.Info)) {
-			if u, err = r.readUse(ctx, o, places); err != nil {
-				return err
-			}
+		if s := r.seen[o.rel]; s != nil && r.named == nil && s.same(versionOf(o.Info)) {
+			u, r.tip.random = &s.use, s.Random
+		} else if u, err = r.readUse(ctx, o, places); err != nil {
+			return err
 		}
 		u.Object, u.version = o.rel, versionOf(o.Info)
 	}
@@ -176,9 +177,14 @@ func blocksID(key string) (id Pack, ok bool) {
 // later checkpoint has the places of everything before it.
 func (r *reader) log(ctx context.Context, o object) error {
 	r.newest = max(r.newest, o.to)
-	err := r.use(ctx, o, history.LogPlaces)
+	places := history.LogPlaces
+	if o.single() {
+		r.tip = tip{number: o.to}
+		places = r.tipPlaces
+	}
+	err := r.use(ctx, o, places)
 	if isDamaged(err) { // one answer does not decide
-		err = r.use(ctx, o, history.LogPlaces)
+		err = r.use(ctx, o, places)
 	}
 	if isDamaged(err) {
 		return r.doubtful(o) // as if it were missing
@@ -191,6 +197,15 @@ func (r *reader) log(ctx context.Context, o object) error {
 	}
 	r.end = max(r.end, o.to)
 	return nil
+}
+
+// tipPlaces is history.LogPlaces for a single commit.
+func (r *reader) tipPlaces(ctx context.Context, s objstore.Store, key string) iter.Seq2[history.Place, error] {
+	return history.HeadedPlaces(ctx, s, key, func(h history.Header) {
+		if h.Number == r.tip.number {
+			r.tip.random = h.Random
+		}
+	})
 }
 
 // isDamaged reports whether an object could not be read because of its content.

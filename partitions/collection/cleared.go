@@ -2,11 +2,15 @@ package collection
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
+
+// errHalfAside reports a backup that was set aside in part.
+var errHalfAside = errors.New("an interrupted set-aside has left some of its objects, which the copy has, too: repeat ctl_backups set-aside for it")
 
 // cleared reports whether a backup cannot be counted because an interrupted set-aside was removing it. Nothing is lost then,
 // because the copy has everything, and counts. Otherwise it returns why.

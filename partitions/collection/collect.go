@@ -40,6 +40,13 @@ type Options struct {
 	// Places chooses the backups that Result.Places may name; nil = none.
 	Places func(path string) bool
 
+	// AcceptMissing are paths below backups/ of backups that a person knows to be lost, and RegisterKey for a register that is: they
+	// block nothing, see Result.Accepted.
+	AcceptMissing map[string]bool
+	// Missing is called for each backup that is missing, beyond those in Result.Blocked. Without it, a pass stops looking after
+	// MostBlocked of them.
+	Missing func(BlockedError)
+
 	// Seen is what this run has read of new objects; nil = nothing.
 	Seen *Seen
 }
@@ -112,10 +119,10 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if p.last, err = Last(ctx, p.store); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, p.closeRegister()) }()
 	if err = p.openRegister(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.closeRegister()) }()
 	if p.gone, err = p.erasedSince(ctx); err != nil {
 		return err
 	}
@@ -151,17 +158,21 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if err := p.compare(ctx, &c.before); err != nil {
 		return err
 	}
-	if p.out.Blocking > 0 {
-		p.out.Condemning, p.out.Thinning = Amount{}, Amount{}
-		return nil
+	if p.out.Blocking == 0 {
+		err = p.change(ctx, do)
 	}
-	return p.change(ctx, do)
+	if err == nil && p.out.Blocking > 0 {
+		p.out.Condemning, p.out.Thinning = Amount{}, Amount{}
+		err = p.keepRegister(ctx)
+	}
+	return err
 }
 
 func (p *pass) newCensus() *census {
 	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, fresh: p.opt.Seen, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
 	c.there.at, c.places = p.began, p.opt.Places
 	c.register, c.present, c.gone = p.register, p.present, p.gone
+	c.accept, c.tell = p.opt.AcceptMissing, p.opt.Missing
 	if p.last != nil {
 		c.before.at, c.before.remade = p.last.Time, p.gone.remade
 	}
@@ -222,7 +233,6 @@ func (p *pass) change(ctx context.Context, do *sorted) (err error) {
 	}
 	switch {
 	case p.out.Blocking > 0: // by what only this count has found
-		p.out.Condemning, p.out.Thinning = Amount{}, Amount{}
 		return nil
 	case p.opt.DryRun:
 		for _, info := range do.remove {
@@ -259,7 +269,7 @@ func (p *pass) finish(ctx context.Context, do *sorted, leads *leadSet) error {
 	p.settle()
 	// The totals come last: they show that the register is complete. A register without them is that of a later pass than
 	// the totals, and every backup in it was there.
-	if err := p.present.put(ctx, p.store, p.began, now); err != nil {
+	if err := p.present.put(ctx, p.store, p.began, p.began); err != nil {
 		return err
 	}
 	p.out.Listed = true

@@ -41,6 +41,8 @@ type census struct {
 	present  *registerWriter // of this one; nil = none
 	gone     erased          // since the last pass
 	lost     atomic.Int32    // backups that are missing
+	accept   map[string]bool // Options.AcceptMissing
+	tell     func(BlockedError)
 }
 
 func (c *census) close() error { return errors.Join(c.used.close(), c.moved.close(), c.seen.close()) }
@@ -106,20 +108,19 @@ func withCache(dir, name string, fn func(*cacheReader, *cacheWriter) error) erro
 // work is a backup on its way through the count.
 type work struct {
 	group
-	cached *usageSet       // nil: to be read
-	seen   map[string]*use // objects that this run has read before
-	err    error           // that ends the count
-	was    *registered     // in the register of the last pass; nil = not there
-	absent bool            // nothing is below its prefix
+	cached *usageSet           // nil: to be read
+	seen   map[string]*seenUse // objects that this run has read before
+	err    error               // that ends the count
+	was    *registered         // in the register of the last pass; nil = not there
+	absent bool                // nothing is below its prefix
 }
 
 // outcome is a backup after it was counted.
 type outcome struct {
 	work
 	counted *counted
-	cleared bool   // its copy that was set aside is complete, and it was being removed
-	id      string // in backup.json
-	missing error  // a backup that was there at the last pass is missing
+	cleared bool // its copy that was set aside is complete, and it was being removed
+	recognition
 }
 
 func (c *census) below(ctx context.Context, prefix string, seen *seenReader, old *cacheReader, fresh *cacheWriter) error {
@@ -207,19 +208,16 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 			return o.group.err
 		}
 		c.out.block(strings.TrimSuffix(o.prefix, "/"), o.group.err)
-		return nil
-	}
-	if o.missing != nil {
-		c.out.block(strings.TrimSuffix(o.prefix, "/"), o.missing)
+		o.line = o.was
+		return c.recognized(&o)
+	case o.cleared:
+		c.out.keep(strings.TrimSuffix(o.prefix, "/"), errHalfAside)
 	}
 	if o.counted == nil {
-		return nil
+		return c.recognized(&o)
 	}
 	defer func() { err = errors.Join(err, o.counted.packs.close()) }()
-	if o.first.IsZero() {
-		return nil
-	}
-	if err := c.keep(&o); err != nil {
+	if err := c.recognized(&o); err != nil || o.first.IsZero() {
 		return err
 	}
 	if err := c.seen.add(sightingOf(o.group, &c.before)); err != nil {

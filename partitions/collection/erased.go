@@ -23,19 +23,15 @@ type erased struct {
 // erasedName is a backup in the record of an erasure.
 type erasedName struct{ path, id string }
 
-// anyID is an id that fits a record without ids: no backup.json could be read. noID fits every record.
-const (
-	anyID = "?"
-	noID  = ""
-)
+// anyID is an id that fits a record without ids: no backup.json could be read.
+const anyID = "?"
 
-// has reports whether a backup was erased. Its id is noID if it is not known.
+// has reports whether a backup was erased. A record with ids shows nothing about a backup whose id is unknown.
 func (e erased) has(path, id string) bool {
 	return e.names[erasedName{path, id}] || e.names[erasedName{path, anyID}]
 }
 
 func (e erased) add(r *repository.Erasure) {
-	e.names[erasedName{r.Backup, noID}] = true
 	for _, id := range r.IDs {
 		e.names[erasedName{r.Backup, id}] = true
 	}

@@ -222,7 +222,7 @@ func FuzzRegister(f *testing.F) {
 	}
 	defer w.close()
 	v := versionOf(objstore.Info{ETag: "e", Size: 7, Modified: noon})
-	for _, line := range []registered{{Backup: "user/anne-x", Commit: 1, version: v}, {Backup: "user/anne", ID: "1", Commit: 12, version: v}} {
+	for _, line := range []registered{{Backup: "user/anne-x", Commit: 1, Info: v}, {Backup: "user/anne", ID: "1", Commit: 12, Info: v, Newest: v, Random: "2", Time: noon}} {
 		if err := w.add(&line); err != nil {
 			f.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func FuzzRegister(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(s.Bytes(RegisterKey))
-	f.Add([]byte(`{"version":1,"time":"2026-03-01T12:00:00Z","ended":"2026-03-01T12:00:00Z"}` + "\n" + `{"backup":"user/anne","id":"1","commit":2,"etag":"e","size":7}` + "\n"))
+	f.Add([]byte(`{"version":1,"time":"2026-03-01T12:00:00Z","totals":"2026-03-01T12:00:00Z","backups":1}` + "\n" + `{"backup":"user/anne","id":"1","info":{"etag":"e","size":7},"commit":2,"newest":{"etag":"f","size":8},"random":"3"}` + "\n"))
 	f.Add([]byte(`{"version":2}` + "\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, object := range [][]byte{b, compressed(t, b)} {
@@ -243,7 +243,7 @@ func FuzzRegister(f *testing.F) {
 
 // tryRegister checks that the lines can be written again, and are read as the same.
 func tryRegister(t *testing.T, object []byte) {
-	r, err := newRegisterReader(io.NopCloser(bytes.NewReader(object)))
+	r, err := newRegisterReader(bytes.NewReader(object))
 	if err != nil {
 		if !errors.Is(err, errRegister) && !errors.Is(err, repository.ErrVersion) {
 			t.Errorf("unexpected kind of error: %v", err)
@@ -270,7 +270,7 @@ func tryRegister(t *testing.T, object []byte) {
 		return
 	}
 	s := memstore.New(func() time.Time { return noon })
-	if err := w.put(t.Context(), s, r.Time, r.Ended); err != nil {
+	if err := w.put(t.Context(), s, r.registerHeader.Time, r.Totals); err != nil {
 		t.Fatal(err)
 	}
 	again, err := openRegister(t.Context(), s)
@@ -280,11 +280,11 @@ func tryRegister(t *testing.T, object []byte) {
 	defer again.close()
 	for _, want := range lines {
 		line := again.of(want.prefix())
-		if line == nil || line.ID != want.ID || line.Commit != want.Commit || !line.version.same(want.version) {
+		if line == nil || line.ID != want.ID || line.Commit != want.Commit || line.Random != want.Random || !line.Info.same(want.Info) || !line.Newest.same(want.Newest) || !line.Time.Equal(want.Time) {
 			t.Errorf("%+v, want %+v", line, want)
 		}
 	}
-	if !again.end || again.err != nil || !again.Time.Equal(r.Time) || !again.Ended.Equal(r.Ended) {
+	if !again.end || again.err != nil || !again.registerHeader.Time.Equal(r.registerHeader.Time) || !again.Totals.Equal(r.Totals) {
 		t.Errorf("%v, %v", again.end, again.err)
 	}
 }

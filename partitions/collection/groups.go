@@ -19,6 +19,7 @@ type group struct {
 	info   objstore.Info // backup.json, if there is one
 	newest uint64        // highest number in the log
 	commit uint64        // highest number of a single commit
+	tip    objstore.Info // that commit
 	first  time.Time     // when the oldest of its objects was put, except for leases, holds and uses; zero = it has nothing else
 	last   time.Time     // when the newest was put
 	print  [32]byte
@@ -95,8 +96,8 @@ func (g *grouping) add(info objstore.Info) {
 	if o.kind == kindLog {
 		g.newest = max(g.newest, o.to)
 	}
-	if o.kind == kindLog && o.from == o.to {
-		g.commit = max(g.commit, o.to)
+	if o.single() && o.to > g.commit {
+		g.commit, g.tip = o.to, info
 	}
 	g.age(o)
 	if g.infos != nil {

@@ -45,6 +45,16 @@ const infoName = "backup.json"
 // usesName is the last element of the key of a backup's uses.
 const usesName = repository.UsesName
 
+// single reports whether the object is a single commit, and not a segment.
+func (o *object) single() bool {
+	return o.kind == kindLog && o.from == o.to && o.rel == commitName(o.to)
+}
+
+// commitName returns the key of a single commit below the prefix of its backup.
+func commitName(n uint64) string {
+	return strings.TrimPrefix(history.LogKey(anyBackup, n), repository.BackupPrefix(anyBackup))
+}
+
 // UsesKey is the key of a copy of what the objects of a backup name.
 func UsesKey(path string) string { return repository.BackupPrefix(path) + usesName }
 

@@ -42,13 +42,17 @@ func (l *linesReader) close() error {
 
 // line reads a line into v. It sets end after the last one.
 func (l *linesReader) line(v any) error {
-	if !l.r.Scan() {
-		l.end = true
+	if l.end = !l.r.Scan(); l.end {
 		if err := l.r.Err(); err != nil {
 			return fmt.Errorf("%w: %w", l.broken, err)
 		}
 		return nil
 	}
+	return l.decode(v)
+}
+
+// decode reads the last line into v.
+func (l *linesReader) decode(v any) error {
 	d := json.NewDecoder(bytes.NewReader(l.r.Bytes()))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {

@@ -2,12 +2,12 @@ package collection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
 	"time"
 
-	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -28,7 +28,7 @@ func (c *census) withRegister(in iter.Seq[work]) iter.Seq[work] {
 			return
 		}
 		if err := c.register.failure(); err != nil {
-			yield(work{group: group{prefix: RegisterKey, err: err}})
+			yield(work{err: err}) // it was read before
 		}
 	}
 }
@@ -43,124 +43,156 @@ func (c *census) absent(prefix string, yield func(work) bool) bool {
 	return true
 }
 
-// recognize finds the id of a backup, and whether the last pass has counted the same backup. If it is not, something must
-// show what has become of that one.
+// recognition is what a pass knows about a backup below backups/ and its line in the register.
+type recognition struct {
+	line      *registered // for the register of this pass; nil = none
+	missing   error       // the backup in the register is missing
+	accepted  bool        // it is missing, and a person has accepted that
+	unchecked bool        // it may be missing: many are
+}
+
+// recognize finds whether the last pass has counted the same backup. If it has not, something must show what has become of
+// that one. Otherwise its line stays in the register, so that later passes miss it, too.
 func (c *census) recognize(ctx context.Context, o *outcome) (err error) {
-	there := o.counted != nil && !o.first.IsZero()
-	if there {
-		if o.id, err = c.id(ctx, o.group, o.was); err != nil {
+	var is *registered
+	if o.counted != nil && !o.first.IsZero() && (o.was != nil || c.present != nil) {
+		if is, err = c.describe(ctx, o); err != nil {
 			return err
 		}
 	}
-	if o.was == nil || there && c.same(o) || c.lost.Load() >= MostBlocked {
+	o.line = is
+	if o.newest == 0 {
+		o.line = nil // it names nothing yet
+	}
+	if o.was == nil {
 		return nil
 	}
-	ok, err := c.explained(ctx, o.was)
+	if is != nil {
+		if same, err := c.same(ctx, o, is); err != nil || same {
+			return err
+		}
+	}
+	switch {
+	case c.accept[o.was.Backup]:
+		o.accepted = true
+		return nil
+	case c.gone.has(o.was.Backup, o.was.ID):
+		return nil
+	case c.tell == nil && c.lost.Load() >= MostBlocked:
+		o.unchecked, o.line = true, o.was
+		return nil
+	}
+	ok, err := c.isAside(ctx, o.was)
 	if err == nil && !ok {
 		c.lost.Add(1)
-		o.missing = c.missing(o, there)
+		o.missing, o.line = missingError(o.was, is), o.was
 	}
 	return err
 }
 
-// id returns the id in backup.json, or "" if that cannot be read. It is read only if it has changed.
-func (c *census) id(ctx context.Context, g group, was *registered) (string, error) {
-	if g.info.Key == "" {
-		return "", nil
-	}
-	if was != nil && was.version.same(versionOf(g.info)) {
-		return was.ID, nil
-	}
-	return idAt(ctx, c.store, strings.Trim(strings.TrimPrefix(g.prefix, backupPrefix), "/"))
-}
-
-func idAt(ctx context.Context, s objstore.Store, path string) (string, error) {
-	i, err := repository.ReadBackupInfo(ctx, s, path)
-	if err != nil {
-		if failed(err) {
-			return "", err
+// describe returns the line for a backup.
+func (c *census) describe(ctx context.Context, o *outcome) (*registered, error) {
+	is := &registered{Backup: strings.TrimSuffix(strings.TrimPrefix(o.prefix, backupPrefix), "/"), Commit: o.commit}
+	if o.info.Key != "" {
+		is.Info = versionOf(o.info)
+		if o.was != nil && o.was.Info.same(is.Info) {
+			is.ID = o.was.ID
+		} else if i, err := repository.ReadBackupInfo(ctx, c.store, is.Backup); err == nil {
+			is.ID = i.ID
+		} else if failed(err) {
+			return nil, err
 		}
-		return "", nil
 	}
-	return i.ID, nil
+	if o.commit == 0 {
+		return is, nil
+	}
+	is.Newest = versionOf(o.tip)
+	switch {
+	case o.was != nil && o.was.Commit == o.commit && o.was.Newest.same(is.Newest):
+		is.Random = o.was.Random
+	case o.counted.tip.number == o.commit && o.counted.tip.random != "":
+		is.Random = o.counted.tip.random
+	case c.present != nil:
+		log := history.Log{Store: pinnedStore{c.store, o.tip}, Backup: is.Backup}
+		h, err := log.Header(ctx, o.commit)
+		if err != nil && failed(err) {
+			return nil, err
+		}
+		is.Random = h.Random
+	}
+	return is, nil
 }
 
-// same reports whether a backup is the one in the register, with its newest commit. A repair gives backup.json another id.
-func (c *census) same(o *outcome) bool {
-	if o.commit < o.was.Commit {
-		return false
-	}
-	return o.id != "" && o.id == o.was.ID || !o.first.After(c.since(o.was.ID, o.id))
-}
-
-// since returns the time after which another backup may have begun. Only if one of the ids is unknown, the one in the register
-// may have begun during the last pass.
-func (c *census) since(was, is string) time.Time {
-	if was != "" && is != "" {
-		return c.register.Time
-	}
-	return c.register.Ended
-}
-
-// missing describes a backup that is missing.
-func (c *census) missing(o *outcome, there bool) error {
-	what := "it was there"
-	if there && o.id != "" && o.id == o.was.ID {
-		what = fmt.Sprintf("it had commit %d", o.was.Commit)
-	}
-	return fmt.Errorf("%w: %s on %s, and neither a copy that was set aside nor the record of an erasure shows what has become of it: is everything mounted? If it was removed on purpose, remove %s",
-		errMissing, what, c.register.Time.UTC().Format(time.RFC3339), ResultKey)
-}
-
-// explained reports whether a backup in the register was erased since, or is complete in set-aside/.
-func (c *census) explained(ctx context.Context, was *registered) (bool, error) {
-	if c.gone.has(was.Backup, was.ID) {
+// same reports whether a backup is the one in the register, and has its newest commit. A repair gives backup.json another id.
+func (c *census) same(ctx context.Context, o *outcome, is *registered) (bool, error) {
+	was := o.was
+	if was.Commit > 0 && o.has(was) {
 		return true, nil
 	}
-	for f, err := range repository.CompleteAside(ctx, repository.Config{Store: c.store}, was.Backup) {
-		is := false
-		if err == nil {
-			is, err = c.isCopy(ctx, f, was)
+	log := history.Log{Store: c.store, Backup: was.Backup}
+	return continues(ctx, &log, is.ID, o.commit, was)
+}
+
+// has reports whether the list shows the newest commit of a backup in the register, or this run has merged it.
+func (o *outcome) has(was *registered) bool {
+	if s := o.seen[commitName(was.Commit)]; s != nil && was.Random != "" && s.Random == was.Random {
+		return true
+	}
+	if o.commit == was.Commit {
+		return was.Newest.same(versionOf(o.tip))
+	}
+	for _, info := range o.infos {
+		if info.Key == o.prefix+commitName(was.Commit) {
+			return was.Newest.same(versionOf(info))
 		}
-		if err != nil || is {
-			return is, err
-		}
+	}
+	return false
+}
+
+// continues reports whether a log has the newest commit of a backup in the register. id is that of its backup, and newest its
+// highest number of a single commit.
+func continues(ctx context.Context, log *history.Log, id string, newest uint64, was *registered) (bool, error) {
+	sameID := id != "" && id == was.ID
+	switch {
+	case newest < was.Commit:
+		return false, nil
+	case was.Random == "":
+		return sameID, nil
+	}
+	h, err := log.Header(ctx, was.Commit)
+	switch {
+	case err == nil:
+		return h.Random == was.Random, nil
+	case failed(err):
+		return false, err
+	case errors.Is(err, history.ErrAbsent): // retention has removed it since
+		return sameID && newest > was.Commit, nil
 	}
 	return false, nil
 }
 
-// isCopy reports whether a copy that was set aside is that of a backup in the register. It must have the newest commit,
-// because the backup may have continued from an older copy. If the ids do not show whether it is, its times have to: another
-// backup of the name has begun later.
-func (c *census) isCopy(ctx context.Context, f *repository.Found, was *registered) (bool, error) {
-	commit, err := newestCommit(ctx, f)
-	if err != nil || commit < was.Commit {
-		return false, err
-	}
-	i, err := repository.ReadBackupInfo(ctx, f.Partition.Store, f.Path)
-	switch {
-	case err != nil && failed(err):
-		return false, err
-	case err != nil:
-		i = &repository.BackupInfo{}
-	case was.ID != "" && i.ID == was.ID:
-		return true, nil
-	}
-	before := c.since(was.ID, i.ID).Add(listPrecision)
-	if i.Created.After(before) {
-		return false, nil
-	}
-	if was.Commit == 0 {
-		return true, nil
-	}
-	h, err := f.Log().Header(ctx, was.Commit)
-	if err != nil {
-		if failed(err) {
+// isAside reports whether a backup in the register was set aside since, and the copy is complete. An older copy explains
+// nothing: it is of a former backup of the name, or this one was restored from it.
+func (c *census) isAside(ctx context.Context, was *registered) (bool, error) {
+	for f, err := range repository.CompleteAside(ctx, repository.Config{Store: c.store}, was.Backup, was.Time.Add(-listPrecision)) {
+		if err != nil {
 			return false, err
 		}
-		return false, nil
+		newest, err := newestCommit(ctx, f)
+		if err != nil {
+			return false, err
+		}
+		id := ""
+		if i, err := repository.ReadBackupInfo(ctx, f.Partition.Store, f.Path); err == nil {
+			id = i.ID
+		} else if failed(err) {
+			return false, err
+		}
+		if is, err := continues(ctx, f.Log(), id, newest, was); err != nil || is {
+			return is, err
+		}
 	}
-	return !h.Time.After(before), nil
+	return false, nil
 }
 
 // newestCommit returns the highest number of a single commit.
@@ -176,15 +208,33 @@ func newestCommit(ctx context.Context, f *repository.Found) (n uint64, err error
 	return n, nil
 }
 
-// keep adds a backup to the register of this pass.
-func (c *census) keep(o *outcome) error {
-	path, ok := strings.CutPrefix(o.prefix, backupPrefix)
-	if !ok || c.present == nil {
+// missingError describes a backup that is missing. is is the backup in its place, or nil.
+func missingError(was, is *registered) error {
+	what := "it was there"
+	if is != nil {
+		what = fmt.Sprintf("it had commit %d, which the backup there now lacks", was.Commit)
+		if was.Commit == 0 {
+			what = "another one was there"
+		}
+	}
+	return fmt.Errorf("%w: on %s %s, and neither a copy that was set aside since nor the record of an erasure shows what has become of it: is everything mounted? If this loss is known, run ctl_backups compact -A --accept-missing %s",
+		errMissing, was.Time.UTC().Format(time.RFC3339), what, was.Backup)
+}
+
+// recognized adds the line of a backup to the register of this pass, and reports a missing one.
+func (c *census) recognized(o *outcome) error {
+	path := strings.TrimSuffix(o.prefix, "/")
+	if o.missing != nil && !c.out.block(path, o.missing) && c.tell != nil {
+		c.tell(BlockedError{path, o.missing})
+	}
+	if o.unchecked {
+		c.out.Unchecked++
+	}
+	if o.accepted {
+		c.out.Accepted = append(c.out.Accepted, o.was.Backup)
+	}
+	if o.line == nil || c.present == nil {
 		return nil
 	}
-	line := registered{Backup: strings.TrimSuffix(path, "/"), ID: o.id, Commit: o.commit}
-	if o.info.Key != "" {
-		line.version = versionOf(o.info)
-	}
-	return c.present.add(&line)
+	return c.present.add(o.line)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -98,6 +99,13 @@ var whatHidesBert = map[string]func(w *world, lose func()){
 			w.t.Fatal(err)
 		}
 	},
+	"another one of this name began, and retention has shortened its log": func(w *world, lose func()) {
+		lose()
+		w.commit("bert", nil)
+		w.commit("bert", nil)
+		w.later(hour)
+		w.retain("bert")
+	},
 	"another one of this name was erased": func(w *world, lose func()) {
 		lose()
 		w.commit("bert", nil)
@@ -164,26 +172,6 @@ func TestNothingHidesMissingBackup(t *testing.T) {
 			w.check("bert")
 		})
 	}
-}
-
-// A backup that continued after it was restored from a copy is not that copy.
-func TestCopyIsOlder(t *testing.T) {
-	w, _ := missingBert(t)
-	copied := w.aside("bert")
-	for _, key := range w.mem.Keys(copied + "/") {
-		if rel := strings.TrimPrefix(key, copied+"/"); rel != "set-aside.json" {
-			w.mem.Copy(key, "backups/user/bert/"+rel)
-		}
-	}
-	w.nights(1, false)
-	there := w.mem.Snapshot()
-	w.lost("backups/user/bert/")
-	w.nights(2, false) // the copy is complete
-	w.mem.Rollback(there, "backups/user/bert/", true)
-	w.commit("bert", map[int]string{8: ""})
-	w.nights(1, false)
-	w.lost("backups/user/bert/")
-	w.nights(3, true)
 }
 
 // What has become of a backup is known, so that it is not missing. Another one is.
@@ -301,7 +289,7 @@ func putRegister(w *world, lines ...string) {
 func TestRegister(t *testing.T) {
 	w, _ := missingBert(t)
 	lines := registerLines(w)
-	if len(lines) != 4 || lines[0] != `{"version":1,"time":"2027-03-09T13:00:00Z","ended":"2027-03-09T13:00:00Z"}` {
+	if len(lines) != 4 || lines[0] != `{"version":1,"time":"2027-03-09T13:00:00Z","totals":"2027-03-09T13:00:00Z","backups":3}` {
 		t.Fatalf("%q", lines)
 	}
 	info, err := repository.ReadBackupInfo(t.Context(), w.mem, "user/bert")
@@ -312,7 +300,17 @@ func TestRegister(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf(`{"backup":"user/bert","id":%q,"commit":2,"etag":%q,"size":%d}`, info.ID, at.ETag, at.Size); lines[2] != want {
+	key := history.LogKey("user/bert", 2)
+	newest, err := w.mem.Stat(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := w.found("bert").Log().Header(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf(`{"backup":"user/bert","id":%q,"info":{"etag":%q,"size":%d},"commit":2,"newest":{"etag":%q,"size":%d},"random":%q}`,
+		info.ID, at.ETag, at.Size, newest.ETag, newest.Size, h.Random); lines[2] != want {
 		t.Errorf("%s, want %s", lines[2], want)
 	}
 }
@@ -321,9 +319,10 @@ func TestRegister(t *testing.T) {
 // the pass.
 func TestRegisterIsLost(t *testing.T) {
 	for name, spoil := range map[string]func(w *world, lines []string){
-		"lost":      func(w *world, _ []string) { w.mem.Lose(collection.RegisterKey) },
-		"empty":     func(w *world, _ []string) { w.put(collection.RegisterKey, nil) },
-		"truncated": func(w *world, _ []string) { w.mem.Truncate(collection.RegisterKey, 50) },
+		"lost":                  func(w *world, _ []string) { w.mem.Lose(collection.RegisterKey) },
+		"ends after its header": func(w *world, l []string) { putRegister(w, l[0]) },
+		"empty":                 func(w *world, _ []string) { w.put(collection.RegisterKey, nil) },
+		"truncated":             func(w *world, _ []string) { w.mem.Truncate(collection.RegisterKey, 50) },
 		"flipped": func(w *world, _ []string) {
 			w.mem.Flip(collection.RegisterKey, len(w.mem.Bytes(collection.RegisterKey))/2)
 		},
@@ -336,12 +335,19 @@ func TestRegisterIsLost(t *testing.T) {
 			w, _ := missingBert(t)
 			spoil(w, registerLines(w))
 			w.nights(2, true)
+			there := w.mem.Snapshot()
 			w.mem.Lose(collection.ResultKey)
 			w.nights(2, false)
+			w.mem.Rollback(there, "", false)
+			w.acceptMissing(collection.RegisterKey)
+			w.later(day)
+			w.nights(2, false)
+			w.lost("backups/user/bert/")
+			w.nights(2, true)
 		})
 	}
 	w, _ := missingBert(t)
-	putRegister(w, strings.Replace(registerLines(w)[0], `"version":1`, `"version":2`, 1))
+	putRegister(w, strings.Replace(registerLines(w)[0], `"version":1`, `"version":2,"more":3`, 1))
 	if _, err := w.tryCollect(); !errors.Is(err, repository.ErrVersion) {
 		t.Error(err)
 	}

@@ -45,7 +45,7 @@ type Totals struct {
 	Twice int `json:"twice,omitempty"`
 	// There are the backups with an object that was put by Time. 0 = unknown.
 	There int `json:"there,omitempty"`
-	// Listed means that the pass has put the register.
+	// Listed means that the pass has put the register before.
 	Listed bool   `json:"listed,omitempty"`
 	All    Amount `json:"all"`
 	Used   Amount `json:"used"` // named by a backup
@@ -96,8 +96,12 @@ type Result struct {
 	Blocked []BlockedError
 	// Blocking is the number of all reasons.
 	Blocking int
-	// Kept are packs that had to be rewritten or erased and could not be, and unreadable notes about packs that
-	// nobody names, with the reasons. At most MostBlocked of them are listed.
+	// Unchecked are backups that may be missing, beside those in Blocked: see Options.Missing.
+	Unchecked int
+	// Accepted are the backups in Options.AcceptMissing that were missing.
+	Accepted []string
+	// Kept are packs that had to be rewritten or erased and could not be, unreadable notes about packs that
+	// nobody names, and backups that were set aside in part, with the reasons. At most MostBlocked of them are listed.
 	Kept []BlockedError
 	// Keeping is the number of all these objects.
 	Keeping int
@@ -116,10 +120,13 @@ type BlockedError struct {
 func (b BlockedError) Error() string { return b.Key + ": " + b.Err.Error() }
 func (b BlockedError) Unwrap() error { return b.Err }
 
-func (r *Result) block(key string, err error) {
-	if r.Blocking++; len(r.Blocked) < MostBlocked {
+// block adds a reason. listed reports whether it is in Blocked.
+func (r *Result) block(key string, err error) (listed bool) {
+	r.Blocking++
+	if listed = len(r.Blocked) < MostBlocked; listed {
 		r.Blocked = append(r.Blocked, BlockedError{key, err})
 	}
+	return listed
 }
 
 func (r *Result) keep(key string, err error) {

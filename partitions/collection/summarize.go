@@ -26,12 +26,12 @@ func Summarize(ctx context.Context, f *repository.Found, now time.Time) error {
 type backup struct {
 	store   objstore.Store
 	prefix  string
-	listed  []objstore.Info // its objects, if that is not nil
-	hasUses bool            // the list has shown uses, or has not been made
-	now     time.Time       // host's clock
-	putFrom int             // put the uses from so many new objects on; 0 = never
-	wanted  map[Pack]bool   // packs whose named entries are to be found, or nil
-	seen    map[string]*use // objects that this run has read before
+	listed  []objstore.Info     // its objects, if that is not nil
+	hasUses bool                // the list has shown uses, or has not been made
+	now     time.Time           // host's clock
+	putFrom int                 // put the uses from so many new objects on; 0 = never
+	wanted  map[Pack]bool       // packs whose named entries are to be found, or nil
+	seen    map[string]*seenUse // objects that this run has read before
 }
 
 // counted is what a backup names.
@@ -41,6 +41,13 @@ type counted struct {
 	doubt map[Pack]bool // wanted packs that unreadable commits have named
 	print [32]byte      // of the objects that were listed for it
 	fresh int           // objects that the old uses lack
+	tip   tip
+}
+
+// tip is the newest single commit.
+type tip struct {
+	number uint64
+	random string // in its header; "" = unknown
 }
 
 // countTries is how often a backup is listed that does not fit its list. A daemon, a merge
@@ -104,7 +111,7 @@ func (b *backup) once(ctx context.Context) (_ *counted, err error) {
 			return nil, err
 		}
 	}
-	return &counted{r.packs, r.named, r.doubt, r.print.value(), r.fresh}, nil
+	return &counted{r.packs, r.named, r.doubt, r.print.value(), r.fresh, r.tip}, nil
 }
 
 // list yields the objects of the backup.

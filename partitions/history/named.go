@@ -13,6 +13,11 @@ import (
 // LogPlaces yields the places in a commit or a segment, like ObjectPlaces, but refuses a
 // commit of an unknown version: its places may be elsewhere.
 func LogPlaces(ctx context.Context, s objstore.Store, key string) iter.Seq2[Place, error] {
+	return HeadedPlaces(ctx, s, key, func(Header) {})
+}
+
+// HeadedPlaces is LogPlaces, and calls head with the header of each commit, if that is readable, before it yields its places.
+func HeadedPlaces(ctx context.Context, s objstore.Store, key string, head func(Header)) iter.Seq2[Place, error] {
 	return func(yield func(Place, error) bool) {
 		commits := 0
 		for e, err := range entriesOf(ctx, s, key) {
@@ -20,7 +25,7 @@ func LogPlaces(ctx context.Context, s objstore.Store, key string) iter.Seq2[Plac
 			case err != nil:
 			case path.Base(e.name) == commitEntry:
 				commits++
-				err = checkFirstLine(e, versionErased)
+				err = checkHeader(e, head)
 			case path.Base(e.name) == placesEntry:
 				err = eachPlace(e.body, key, func(p Place) error {
 					if !yield(p, nil) {
@@ -43,13 +48,36 @@ func LogPlaces(ctx context.Context, s objstore.Store, key string) iter.Seq2[Plac
 	}
 }
 
+// checkHeader refuses a commit of an unknown version.
+func checkHeader(e entry, head func(Header)) error {
+	line, err := firstLine(e)
+	if err == nil {
+		err = checkVersion(line, versionErased)
+	}
+	if err != nil {
+		return err
+	}
+	if h, err := parseHeader(line); err == nil {
+		head(h)
+	}
+	return nil
+}
+
 // checkFirstLine refuses an entry of an unknown version.
 func checkFirstLine(e entry, newest int) error {
-	line, err := newLines(e.body, e.size).next()
+	line, err := firstLine(e)
 	if err != nil {
-		return fmt.Errorf("%w: %s has no first line: %w", ErrCorrupt, e.name, err)
+		return err
 	}
 	return checkVersion(line, newest)
+}
+
+func firstLine(e entry) ([]byte, error) {
+	line, err := newLines(e.body, e.size).next()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s has no first line: %w", ErrCorrupt, e.name, err)
+	}
+	return line, nil
 }
 
 // PlaceObjects returns the objects of records/ that contain the places of a checkpoint, each

@@ -87,7 +87,7 @@ type Merged struct {
 	Segments int
 	Removed  int   // objects
 	Bytes    int64 // of removed objects
-	// Seen are the objects of its log that are new for collection, and were read.
+	// Seen are the objects of its log that are new for collection, and were read, and commits that were merged.
 	Seen []Seen
 }
 

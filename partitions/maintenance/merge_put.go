@@ -154,7 +154,7 @@ func single(backup, key string) (n uint64, ok bool) {
 
 // remove removes the single commits in ascending order.
 func (m *Merger) remove(ctx context.Context, u *unit) error {
-	for _, info := range u.infos {
+	for i, info := range u.infos {
 		if err := u.job.Upkeep.Check(); err != nil {
 			return err
 		}
@@ -163,6 +163,7 @@ func (m *Merger) remove(ctx context.Context, u *unit) error {
 		}
 		u.job.Removed++
 		u.job.Bytes += info.Size
+		u.job.merged(info, u.commits[i].Header.Random)
 	}
 	if u.commits[0].Header.Number == u.from {
 		u.job.Found.FirstReplaced(u.infos[0].Key, u.proven)

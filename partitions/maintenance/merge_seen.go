@@ -12,8 +12,9 @@ import (
 // Seen is a commit or segment that was read to its end: the version in the store's answer, and how
 // many places in it lead to each pack, by key. Collection need not read that version again.
 type Seen struct {
-	Info  objstore.Info
-	Packs map[string]uint32
+	Info   objstore.Info
+	Packs  map[string]uint32 // nil: it was merged, and removed
+	Random string            // in the header of a single commit; "" = unknown
 }
 
 func (s *Seen) add(p history.Place) {
@@ -54,6 +55,16 @@ func (w *watched) add(job *Merged, s *Seen) bool {
 	return true
 }
 
+// mostSeenMerged limits the memory for merged commits. Collection asks the log about one of them, and in most nights there are few.
+const mostSeenMerged = 1000
+
+// merged notes a single commit that was merged and removed.
+func (j *Merged) merged(info objstore.Info, random string) {
+	if len(j.Seen) < mostSeenMerged {
+		j.Seen = append(j.Seen, Seen{Info: info, Random: random})
+	}
+}
+
 // mostSeenNewest is the size up to which the newest commit, which was just read, is still in memory
 // (repository.Found.Listed).
 const mostSeenNewest = 64 << 10
@@ -66,7 +77,7 @@ func (m *Merger) seeNewest(ctx context.Context, job *Merged, f *repository.Found
 		return nil
 	}
 	w, s := watch(f.Partition.Store, key)
-	for p, err := range history.LogPlaces(ctx, w, key) {
+	for p, err := range history.HeadedPlaces(ctx, w, key, func(h history.Header) { s.Random = h.Random }) {
 		if history.IsUnreadable(err) {
 			return nil
 		}

@@ -50,19 +50,25 @@ func asideInfoKey(base string) string { return base + "/set-aside.json" }
 
 // readAsideInfo reads set-aside.json.
 func readAsideInfo(ctx context.Context, s objstore.Store, base string) (*asideInfo, error) {
+	a, _, err := statAsideInfo(ctx, s, base)
+	return a, err
+}
+
+// statAsideInfo is readAsideInfo, and returns what the store shows of the object.
+func statAsideInfo(ctx context.Context, s objstore.Store, base string) (*asideInfo, objstore.Info, error) {
 	key := asideInfoKey(base)
-	b, _, err := ReadSmall(ctx, s, key)
+	b, at, err := ReadSmall(ctx, s, key)
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	var a asideInfo
 	if err := json.Unmarshal(b, &a); err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
+		return nil, at, fmt.Errorf("read %s: %w", key, err)
 	}
 	if a.Version != asideVersion {
-		return nil, fmt.Errorf("%s has version %d, this program supports version %d: use a newer version of this program", key, a.Version, asideVersion)
+		return nil, at, fmt.Errorf("%s has version %d, this program supports version %d: use a newer version of this program", key, a.Version, asideVersion)
 	}
-	return &a, nil
+	return &a, at, nil
 }
 
 func (a *asideInfo) put(ctx context.Context, s objstore.Store, base string, o objstore.PutOptions) error {

@@ -1,22 +1,27 @@
 package repository
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
+	"strings"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// CompleteAside yields the complete copies of backups that were set aside from a path below backups/. A copy whose set-aside.json
-// cannot be read shows nothing.
-func CompleteAside(ctx context.Context, p Config, path string) iter.Seq2[*Found, error] {
+// CompleteAside yields the complete copies of backups that were set aside from a path below backups/ after a time, as the store
+// shows it for set-aside.json. A copy whose set-aside.json cannot be read shows nothing.
+func CompleteAside(ctx context.Context, p Config, path string, after time.Time) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		for base, err := range asideBases(ctx, p.Store, AsidePrefix+path+"/") {
 			var i *asideInfo
+			var at objstore.Info
 			if err == nil {
-				i, err = readAsideInfo(ctx, p.Store, base)
-				if err != nil && (errors.Is(err, objstore.ErrNotExist) || !IsStoreError(err)) || err == nil && i.State == asideCopying {
+				i, at, err = statAsideInfo(ctx, p.Store, base)
+				if err != nil && (errors.Is(err, objstore.ErrNotExist) || !IsStoreError(err)) || err == nil && (i.State == asideCopying || !at.Modified.After(after)) {
 					continue
 				}
 			}
@@ -31,9 +36,16 @@ func CompleteAside(ctx context.Context, p Config, path string) iter.Seq2[*Found,
 	}
 }
 
-// Cleared reports whether an interrupted SetAside explains the remaining objects of a backup below backups/:
-// its copy is complete, and has each of them.
+// Cleared reports whether an interrupted SetAside explains the remaining objects of a backup below backups/: its copy is
+// complete, and has each of them. backup.json is removed last, so the objects belong to the copy only if both have the same.
 func Cleared(ctx context.Context, p Config, path string) (bool, error) {
+	info, _, err := ReadSmall(ctx, p.Store, BackupInfoKey(path))
+	if errors.Is(err, objstore.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
 	for base, err := range asideBases(ctx, p.Store, AsidePrefix+path+"/") {
 		if err != nil {
 			return false, err
@@ -46,8 +58,12 @@ func Cleared(ctx context.Context, p Config, path string) (bool, error) {
 			return false, err
 		}
 		a := &asideJob{f: &Found{Partition: p, Path: path}, base: base, info: i}
-		is, err := a.canResume(ctx)
-		if err == nil && is {
+		copied, _, err := ReadSmall(ctx, p.Store, a.key(BackupInfoKey(path)))
+		if errors.Is(err, objstore.ErrNotExist) || err == nil && !bytes.Equal(info, copied) {
+			continue
+		}
+		is := false
+		if err == nil {
 			is, err = a.hasAll(ctx)
 		}
 		if err != nil || is {
@@ -60,29 +76,36 @@ func Cleared(ctx context.Context, p Config, path string) (bool, error) {
 // UsesName is the last element of the key of a backup's uses (package collection).
 const UsesName = "uses.ndjson.zst"
 
-// hasAll reports whether the copy has every object that is left. Holds and uses name nothing, and both may have changed since.
+// hasAll reports whether the copy has every object that is left. It compares two lists, and the beginning of one commit: another
+// log would begin with another one. Holds and uses name nothing, and both may have changed since.
 func (a *asideJob) hasAll(ctx context.Context) (bool, error) {
-	s := a.f.Partition.Store
-	for key, err := range a.objects(ctx) {
+	s, prefix := a.f.Partition.Store, BackupPrefix(a.f.Path)
+	next, stop := iter.Pull2(s.List(ctx, a.base+"/", ""))
+	defer stop()
+	copied, cerr, more := next()
+	first := true
+	for is, err := range s.List(ctx, prefix, "") {
 		if err != nil {
 			return false, err
 		}
-		if key == HoldsKey(a.f.Path) || key == BackupPrefix(a.f.Path)+UsesName {
+		switch is.Key {
+		case LockKey(a.f.Path), UpkeepKey(a.f.Path), HoldsKey(a.f.Path), prefix + UsesName:
 			continue
 		}
-		is, err := s.Stat(ctx, key)
-		if errors.Is(err, objstore.ErrNotExist) {
-			continue
+		for more && cerr == nil && copied.Key < a.key(is.Key) {
+			copied, cerr, more = next()
 		}
-		if err != nil {
-			return false, err
+		if cerr != nil {
+			return false, cerr
 		}
-		copied, err := s.Stat(ctx, a.key(key))
-		if errors.Is(err, objstore.ErrNotExist) || err == nil && copied.Size != is.Size {
+		if !more || copied.Key != a.key(is.Key) || copied.Size != is.Size {
 			return false, nil
 		}
-		if err != nil {
-			return false, err
+		if first && strings.HasPrefix(is.Key, history.LogPrefix(a.f.Path)) {
+			first = false
+			if same, err := a.sameHead(ctx, is.Key); err != nil || !same {
+				return false, err
+			}
 		}
 	}
 	return true, nil

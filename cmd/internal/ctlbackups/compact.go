@@ -96,8 +96,9 @@ type compaction struct {
 	compacted, skipped int
 	held               int // on hold, and therefore left alone
 	locked, failures   int
-	late               bool // until has passed
-	noRoom             bool // a line has reported that temporary files cannot be written
+	late               bool     // until has passed
+	accepted           []string // missing backups, by --accept-missing
+	noRoom             bool     // a line has reported that temporary files cannot be written
 	merged             maintenance.Merged
 	reclaimed          collection.Amount
 	rewritten          collection.Amount // packs whose needed entries were copied
@@ -293,7 +294,7 @@ func (k *compaction) note(list []maintenance.Seen) {
 	}
 	slices.SortFunc(list, func(a, b maintenance.Seen) int { return strings.Compare(a.Info.Key, b.Info.Key) })
 	for _, s := range list {
-		if err := part.seen.Add(s.Info, s.Packs); err != nil {
+		if err := part.seen.Add(s.Info, s.Packs, s.Random); err != nil {
 			cli.Fprintf(k.c.err, "ctl_backups: the collection reads again what compact has read, because it cannot be kept in a temporary file: %v\n", err)
 			_ = part.seen.Close()
 			part.seen = nil
