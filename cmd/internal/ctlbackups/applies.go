@@ -39,6 +39,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"wait", []string{"erase"}},
 		{"for", []string{"debug", "compact"}},
 		{"limit-requests", []string{"compact"}},
+		{"accept-missing", []string{"compact"}},
 		{"max-age", []string{"status"}},
 		{"backups", []string{"cost"}},
 		{"holds", []string{"list"}},
@@ -91,6 +92,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--before: the time is empty")
 	case p.Changed("limit-requests") && c.rate < 1:
 		return cli.Usagef("--limit-requests: the number of requests must be at least 1")
+	case p.Changed("accept-missing") && c.mode != modeAll:
+		return cli.Usagef("--accept-missing is for compact -A: only that misses backups")
 	case p.Changed("stale") && c.stale < 0:
 		return cli.Usagef("--stale: hours cannot be negative")
 	}

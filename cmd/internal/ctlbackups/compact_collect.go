@@ -41,9 +41,10 @@ func (k *compaction) collect() error {
 		k.rewritten.Add(r.Rewritten)
 		k.written.Add(r.Written)
 		for _, b := range r.Blocked {
-			cli.Fprintf(k.c.err, "ctl_backups: partition %s: no pack is removed because of %v\n", p.Name, b)
+			k.c.blocked(p, b)
 			k.record.blocked(p.Name, "no pack is removed because of "+b.Error())
 		}
+		k.others(p, r)
 		for _, b := range r.Kept {
 			cli.Fprintf(k.c.err, "ctl_backups: partition %s: %v\n", p.Name, b)
 			k.record.blocked(p.Name, b.Error())
@@ -74,7 +75,7 @@ func (k *compaction) collect() error {
 		}
 		failed = failed || !done
 	}
-	if failed {
+	if k.refuseAccepted() || failed {
 		return cli.ErrReported
 	}
 	return nil

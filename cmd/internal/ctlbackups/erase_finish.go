@@ -240,6 +240,7 @@ func (c *command) sleep(d time.Duration) error {
 func (c *command) collectPartition(p repository.Config, due []*repository.Erasure, seen *collection.Seen, places func(path string) bool) (*collection.Result, error) {
 	o, err := c.collectOptions()
 	o.Seen, o.Places = seen, places
+	c.missingOptions(p, &o)
 	if err != nil {
 		return &collection.Result{}, err
 	}

@@ -92,25 +92,27 @@ type command struct {
 	before     string    // of erase
 	history    time.Time // before: the history up to there is erased
 	messages   []string  // GUIDs of messages to erase
-	guids      []cyrus.GUID
-	cancel     bool
-	unswept    bool  // an erasure of history could not be continued
-	swept      swept // nil: not in a run of compact
-	waitErased bool
-	client     bool
-	cyrusConf  string
-	users      int     // drill: how many; 0 = not given
-	share      portion // drill: the share of backups; 0 = not given
-	scratch    string
-	to         string              // drill: the server; "" = a directory
-	draw       func(n int) int     // returns a random number below n, for tests; nil = rand.IntN
-	terminal   bool                // somebody can answer, for tests
-	pass       func(time.Duration) // waits, for tests; nil = time passes by itself
-	initKey    bool                // seal
-	syslog     bool                // seal
-	newCopy    bool                // seal
-	accept     uint64              // seal
-	seals      bool                // verify
+	// acceptMissing are paths of backups that compact -A need not find.
+	acceptMissing []string
+	guids         []cyrus.GUID
+	cancel        bool
+	unswept       bool  // an erasure of history could not be continued
+	swept         swept // nil: not in a run of compact
+	waitErased    bool
+	client        bool
+	cyrusConf     string
+	users         int     // drill: how many; 0 = not given
+	share         portion // drill: the share of backups; 0 = not given
+	scratch       string
+	to            string              // drill: the server; "" = a directory
+	draw          func(n int) int     // returns a random number below n, for tests; nil = rand.IntN
+	terminal      bool                // somebody can answer, for tests
+	pass          func(time.Duration) // waits, for tests; nil = time passes by itself
+	initKey       bool                // seal
+	syslog        bool                // seal
+	newCopy       bool                // seal
+	accept        uint64              // seal
+	seals         bool                // verify
 }
 
 // run escapes text of strangers in all output.

@@ -55,7 +55,7 @@ func shortStale(a string) (before, attached string, ok bool) {
 // takesNext reports whether the next word is this option's value.
 func takesNext(a string) bool {
 	switch a {
-	case "--config", "--execute", "--completion", "--reason", "--until", "--for", "--limit-requests", "--max-age":
+	case "--config", "--execute", "--completion", "--reason", "--until", "--for", "--limit-requests", "--accept-missing", "--max-age":
 		return true
 	}
 	return len(a) > 1 && a[0] == '-' && a[1] != '-' && strings.IndexAny(a, "Cx") == len(a)-1
