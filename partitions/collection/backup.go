@@ -95,7 +95,7 @@ func (r *reader) use(ctx context.Context, o object, places placesIn) error {
 	}
 	if u == nil {
 		r.fresh++
-		if s := r.seen[o.rel]; s != nil && r.named == nil && s.same(versionOf(o.Info)) {
+		if s := r.seen[o.rel]; s != nil && !s.Merged && r.named == nil && s.same(versionOf(o.Info)) {
 			u, r.tip.random = &s.use, s.Random
 		} else if u, err = r.readUse(ctx, o, places); err != nil {
 			return err

@@ -60,6 +60,7 @@ func (o *Options) setDefaults() {
 
 // pass is one run of Collect.
 type pass struct {
+	name     string // of the partition
 	store    objstore.Store
 	opt      Options
 	lease    *repository.Upkeep // nil in a dry run
@@ -90,7 +91,7 @@ func Collect(ctx context.Context, part repository.Config, o Options) (out *Resul
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(o.Cache)) }()
 	}
-	p := &pass{store: part.Store, opt: o, out: &Result{}}
+	p := &pass{name: part.Name, store: part.Store, opt: o, out: &Result{}}
 	repo, err := repository.ReadInfo(ctx, part.Store)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return p.out, nil // an empty partition
@@ -172,7 +173,7 @@ func (p *pass) newCensus() *census {
 	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, fresh: p.opt.Seen, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
 	c.there.at, c.places = p.began, p.opt.Places
 	c.register, c.present, c.gone = p.register, p.present, p.gone
-	c.accept, c.tell = p.opt.AcceptMissing, p.opt.Missing
+	c.accept, c.tell, c.partition = p.opt.AcceptMissing, p.opt.Missing, p.name
 	if p.last != nil {
 		c.before.at, c.before.remade = p.last.Time, p.gone.remade
 	}

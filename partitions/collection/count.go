@@ -43,6 +43,8 @@ type census struct {
 	lost     atomic.Int32    // backups that are missing
 	accept   map[string]bool // Options.AcceptMissing
 	tell     func(BlockedError)
+	// partition is its name, for people.
+	partition string
 }
 
 func (c *census) close() error { return errors.Join(c.used.close(), c.moved.close(), c.seen.close()) }

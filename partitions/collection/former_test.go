@@ -160,6 +160,44 @@ func TestMergedCommitOfAnotherLog(t *testing.T) {
 	}
 }
 
+// A run has merged a commit, and the bucket went back before the collection: the commit names what it named before.
+func TestMergedCommitIsThereAgain(t *testing.T) {
+	w, pack := missingBert(t)
+	key := history.LogKey("user/bert", 2)
+	info, err := w.mem.Stat(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := w.options()
+	o.Cache = ""
+	if o.Seen, err = collection.NewSeen(); err != nil {
+		t.Fatal(err)
+	}
+	defer o.Seen.Close()
+	if err := o.Seen.Add(info, nil, "r"); err != nil {
+		t.Fatal(err)
+	}
+	w.mem.Lose("backups/user/bert/uses.ndjson.zst")
+	w.later(8 * day)
+	if r, err := collection.Collect(t.Context(), w.config(), o); err != nil || r.Blocking > 0 || r.Used.Packs != 1 || w.condemned(pack) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A log was lost and began again. Retention of the new one does not end the block.
+func TestBlockDoesNotEnd(t *testing.T) {
+	w, pack := missingBert(t)
+	loseAll(w, "backups/user/bert/log/")
+	w.commit("bert", nil)
+	w.commit("bert", nil)
+	w.nights(1, true)
+	w.retain("bert")
+	w.nights(3, true)
+	if !w.has(pack) || w.condemned(pack) {
+		t.Errorf("the pack exists: %v, condemned: %v", w.has(pack), w.condemned(pack))
+	}
+}
+
 // segment merges commits of a user without bodies.
 func (w *world) segment(user string, from, to uint64) {
 	w.t.Helper()

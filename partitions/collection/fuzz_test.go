@@ -222,7 +222,7 @@ func FuzzRegister(f *testing.F) {
 	}
 	defer w.close()
 	v := versionOf(objstore.Info{ETag: "e", Size: 7, Modified: noon})
-	for _, line := range []registered{{Backup: "user/anne-x", Commit: 1, Info: v}, {Backup: "user/anne", ID: "1", Commit: 12, Info: v, Newest: v, Random: "2", Time: noon}} {
+	for _, line := range []registered{{Backup: "user/anne-x", Commit: 1, Info: v}, {Backup: "user/anne", ID: "1", Commit: 12, Info: v, Newest: v, Random: "2", Time: noon, Missed: true}} {
 		if err := w.add(&line); err != nil {
 			f.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func tryRegister(t *testing.T, object []byte) {
 	defer again.close()
 	for _, want := range lines {
 		line := again.of(want.prefix())
-		if line == nil || line.ID != want.ID || line.Commit != want.Commit || line.Random != want.Random || !line.Info.same(want.Info) || !line.Newest.same(want.Newest) || !line.Time.Equal(want.Time) {
+		if line == nil || line.ID != want.ID || line.Commit != want.Commit || line.Random != want.Random || line.Missed != want.Missed || !line.Info.same(want.Info) || !line.Newest.same(want.Newest) || !line.Time.Equal(want.Time) {
 			t.Errorf("%+v, want %+v", line, want)
 		}
 	}

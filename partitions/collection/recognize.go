@@ -79,13 +79,13 @@ func (c *census) recognize(ctx context.Context, o *outcome) (err error) {
 	case c.gone.has(o.was.Backup, o.was.ID):
 		return nil
 	case c.tell == nil && c.lost.Load() >= MostBlocked:
-		o.unchecked, o.line = true, o.was
+		o.unchecked, o.line = true, o.was.missed()
 		return nil
 	}
 	ok, err := c.isAside(ctx, o.was)
 	if err == nil && !ok {
 		c.lost.Add(1)
-		o.missing, o.line = missingError(o.was, is), o.was
+		o.missing, o.line = c.missingError(o.was, is), o.was.missed()
 	}
 	return err
 }
@@ -135,7 +135,7 @@ func (c *census) same(ctx context.Context, o *outcome, is *registered) (bool, er
 
 // has reports whether the list shows the newest commit of a backup in the register, or this run has merged it.
 func (o *outcome) has(was *registered) bool {
-	if s := o.seen[commitName(was.Commit)]; s != nil && was.Random != "" && s.Random == was.Random {
+	if s := o.seen[commitName(was.Commit)]; s != nil && o.commit > was.Commit && was.Random != "" && s.Random == was.Random {
 		return true
 	}
 	if o.commit == was.Commit {
@@ -152,7 +152,7 @@ func (o *outcome) has(was *registered) bool {
 // continues reports whether a log has the newest commit of a backup in the register. id is that of its backup, and newest its
 // highest number of a single commit.
 func continues(ctx context.Context, log *history.Log, id string, newest uint64, was *registered) (bool, error) {
-	sameID := id != "" && id == was.ID
+	sameID := id != "" && id == was.ID && !was.Missed // a block must not end when retention reaches another log
 	switch {
 	case newest < was.Commit:
 		return false, nil
@@ -209,7 +209,7 @@ func newestCommit(ctx context.Context, f *repository.Found) (n uint64, err error
 }
 
 // missingError describes a backup that is missing. is is the backup in its place, or nil.
-func missingError(was, is *registered) error {
+func (c *census) missingError(was, is *registered) error {
 	what := "it was there"
 	if is != nil {
 		what = fmt.Sprintf("it had commit %d, which the backup there now lacks", was.Commit)
@@ -217,8 +217,8 @@ func missingError(was, is *registered) error {
 			what = "another one was there"
 		}
 	}
-	return fmt.Errorf("%w: on %s %s, and neither a copy that was set aside since nor the record of an erasure shows what has become of it: is everything mounted? If this loss is known, run ctl_backups compact -A --accept-missing %s",
-		errMissing, was.Time.UTC().Format(time.RFC3339), what, was.Backup)
+	return fmt.Errorf("%w: on %s %s, and neither a copy that was set aside since nor the record of an erasure shows what has become of it: is everything mounted? If this loss is known, run ctl_backups compact -A --accept-missing %s:%s",
+		errMissing, was.Time.UTC().Format(time.RFC3339), what, c.partition, was.Backup)
 }
 
 // recognized adds the line of a backup to the register of this pass, and reports a missing one.

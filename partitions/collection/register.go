@@ -37,14 +37,22 @@ type registered struct {
 	Newest version   `json:"newest,omitzero"`  // of that commit
 	Random string    `json:"random,omitempty"` // in its header; "": it could not be read
 	Time   time.Time `json:"time,omitzero"`    // when the last pass began that has found it; zero = in the header
+	Missed bool      `json:"missed,omitempty"` // a later pass has not found it
 }
 
 func (r *registered) prefix() string { return backupPrefix + r.Backup + "/" }
 
+// missed returns the line for the register of a pass that has not found the backup.
+func (r *registered) missed() *registered {
+	line := *r
+	line.Missed = true
+	return &line
+}
+
 // maxRegistered is more than a line has.
 const maxRegistered = 64 << 10
 
-var errRegister = fmt.Errorf("the list of backups that the last collection has found is missing or damaged, so that nobody knows whether one is missing now. If none is, run ctl_backups compact -A --accept-missing %s", RegisterKey)
+var errRegister = errors.New("the list of backups that the last collection has found is missing or damaged, so that nobody knows whether one is missing now")
 
 // registerReader reads the register in the order of the prefixes. The nil *registerReader has none.
 type registerReader struct {
@@ -224,7 +232,7 @@ func (p *pass) openRegister(ctx context.Context) (err error) {
 		if p.opt.AcceptMissing[RegisterKey] {
 			p.out.Accepted, err = append(p.out.Accepted, RegisterKey), nil
 		} else {
-			p.out.block(RegisterKey, err)
+			p.out.block(RegisterKey, fmt.Errorf("%w. If none is, run ctl_backups compact -A --accept-missing %s:%s", err, p.name, RegisterKey))
 			return nil
 		}
 	}

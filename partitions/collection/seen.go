@@ -20,6 +20,7 @@ type Seen struct {
 type seenUse struct {
 	use
 	Random string `json:"random,omitempty"` // in the header of a single commit
+	Merged bool   `json:"merged,omitempty"` // it was merged and removed: what it names is not known
 }
 
 // NewSeen returns an empty Seen.
@@ -32,7 +33,7 @@ func NewSeen() (*Seen, error) {
 }
 
 // Add adds an object in the version that info describes, with the number of its places in each pack,
-// by key, and the random number of a commit, "" if it is unknown. An object that is not in the order of the keys is ignored,
+// by key, nil if it was merged and removed, and the random number of a commit, "" if it is unknown. An object that is not in the order of the keys is ignored,
 // as is one without an ETag.
 func (s *Seen) Add(info objstore.Info, packs map[string]uint32, random string) error {
 	if info.Key <= s.last || info.ETag == "" || s.w.finished {
@@ -45,7 +46,7 @@ func (s *Seen) Add(info objstore.Info, packs map[string]uint32, random string) e
 		}
 	}
 	s.last = info.Key
-	u := seenUse{*useOf(named), random}
+	u := seenUse{*useOf(named), random, packs == nil}
 	u.Object, u.version = info.Key, versionOf(info)
 	return s.w.add(&u)
 }

@@ -32,7 +32,7 @@ func verbs() []verb {
 			Text: "write a signed list of the newest commit of every backup into each partition, for verify --seals and minisign(1), and report backups that somebody has rewritten or removed since the list before; to be run every night, best on a host without the keys of the daemon"}, seal},
 		{cmdline.Verb{Name: "drill", Args: "[--users N | --share P] [--scratch DIR | --to SERVER] [[MODE] BACKUP...]",
 			Text: "restore the newest state of backups into a scratch directory, or as the user backup-drill into a Cyrus server; compare the result with the backup and with the checksums of the mail server, print how long the restore took, and remove it; without names, 3 backups drawn at random"}, drillBackups},
-		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [--limit-requests N] [--accept-missing PATH] [MODE] BACKUP...",
+		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [--limit-requests N] [--accept-missing PARTITION:PATH] [MODE] BACKUP...",
 			Text: "merge old changes into few objects, remove what backup_retention no longer keeps and, with -A, packs that no backup needs any more; safe beside a running backupd, and to be run every night"}, compact},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
 			Text: "move backups that cannot be repaired out of the way: the next sync starts new ones, and the old ones stay readable"}, setAside},
@@ -113,7 +113,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.cancel, "cancel", false, "erase --before, --message: end an erasure that cannot be completed, because a backup with another id has the name, because its list of packs is lost, or because the backup is damaged; bodies may be left")
 		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours (fourteen with --before or --message), and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
-		f.StringArrayVar(&c.acceptMissing, "accept-missing", nil, "compact -A: a backup that the last run has found is lost, and its `PATH` is, for example, user/anne: remove packs although it is missing; may be given more than once")
+		f.StringArrayVar(&c.acceptMissing, "accept-missing", nil, "compact -A: a backup that the last run has found is lost: its `PARTITION:PATH`, for example default:user/anne; remove packs although it is missing; may be given more than once")
 		f.IntVar(&c.users, "users", 0, "drill: only `N` of the backups, drawn at random")
 		f.Var(&c.share, "share", "drill: only a `SHARE` of the backups, drawn at random, but at least one: 5%")
 		f.StringVar(&c.scratch, "scratch", "", "drill: restore below `DIR`, which needs room for the largest backup; $TMPDIR or /tmp without it")

@@ -2,6 +2,7 @@ package ctlbackups
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/partitions/collection"
@@ -11,8 +12,10 @@ import (
 // missingOptions chooses what a collection does about missing backups.
 func (c *command) missingOptions(p repository.Config, o *collection.Options) {
 	o.AcceptMissing = map[string]bool{}
-	for _, path := range c.acceptMissing {
-		o.AcceptMissing[path] = true
+	for _, place := range c.acceptMissing {
+		if path, here := strings.CutPrefix(place, p.Name+":"); here {
+			o.AcceptMissing[path] = true
+		}
 	}
 	if c.verbose > 0 {
 		o.Missing = func(b collection.BlockedError) { c.blocked(p, b) }
@@ -27,7 +30,7 @@ func (c *command) blocked(p repository.Config, b collection.BlockedError) {
 // others prints which missing backups were accepted, and how many reasons and backups have no line.
 func (k *compaction) others(p repository.Config, r *collection.Result) {
 	for _, path := range r.Accepted {
-		k.accepted = append(k.accepted, path)
+		k.accepted = append(k.accepted, p.Name+":"+path)
 		cli.Fprintf(k.c.err, "ctl_backups: partition %s: accepted that %s is missing\n", p.Name, path)
 	}
 	if k.c.verbose > 0 {
@@ -43,10 +46,10 @@ func (k *compaction) others(p repository.Config, r *collection.Result) {
 
 // refuseAccepted reports whether --accept-missing has named a backup that is not missing, and prints it.
 func (k *compaction) refuseAccepted() (refused bool) {
-	for _, path := range k.c.acceptMissing {
-		if !slices.Contains(k.accepted, path) {
+	for _, place := range k.c.acceptMissing {
+		if !slices.Contains(k.accepted, place) {
 			refused = true
-			cli.Fprintf(k.c.err, "ctl_backups: --accept-missing %s: no partition misses it\n", path)
+			cli.Fprintf(k.c.err, "ctl_backups: --accept-missing %s: no partition misses it (give PARTITION:PATH)\n", place)
 		}
 	}
 	return refused

@@ -28,17 +28,18 @@ func TestCompactAcceptMissing(t *testing.T) {
 		return out
 	}
 	lose("backups/user/u005/")
-	run(false, "--accept-missing user/u005\n", "-A")
-	run(false, "--accept-missing user/u006: no partition misses it", "-A", "--accept-missing", "user/u006")
+	run(false, "--accept-missing default:user/u005\n", "-A")
+	run(false, "--accept-missing user/u005: no partition misses it", "-A", "--accept-missing", "user/u005")
+	run(false, "no partition misses it", "-A", "--accept-missing", "other:user/u005")
 	run(false, "", "--accept-missing", "user/u005", "u004")
-	run(true, "accepted that user/u005 is missing", "-n", "-A", "--accept-missing", "user/u005")
-	run(true, "accepted that user/u005 is missing", "-A", "--accept-missing", "user/u005")
+	run(true, "accepted that user/u005 is missing", "-n", "-A", "--accept-missing", "default:user/u005")
+	run(true, "accepted that user/u005 is missing", "-A", "--accept-missing", "default:user/u005")
 	run(true, "collect default: ok", "-A")
 	lose("backups/user/u0")
 	loseBut := run(false, "compact -A -v names all", "-A")
 	all := run(false, "", "-A", "-v")
 	for i := range 29 {
-		line := fmt.Sprintf("--accept-missing user/u%03d\n", i)
+		line := fmt.Sprintf("--accept-missing default:user/u%03d\n", i)
 		if i != 5 && strings.Count(all, line) != 1 {
 			t.Errorf("%s is missing in %s", line, all)
 		}
