@@ -18,14 +18,10 @@ func Options(conf *imapconf.File) (opt sasl.Options, warnings []string, err erro
 		AllowPlaintext: conf.Switch("allowplaintext"),
 		TLSRequired:    conf.Switch("tls_required"),
 		MinimumLayer:   conf.Int("sasl_minimum_layer"),
-		Users: sasl.UserNames{
-			ToLower:       conf.Switch("username_tolower"),
-			Domains:       conf.Word("virtdomains") != "off",
-			DefaultDomain: conf.String("defaultdomain"),
-		},
-		LoginRealms: conf.Words("loginrealms"),
-		Admins:      sasl.Admins{Words: conf.Words("admins"), ToLower: conf.Switch("username_tolower")},
-		Credentials: sasl.OpenCredentials(conf.String("backup_credentials_path")),
+		Users:          UserNames(conf),
+		LoginRealms:    conf.Words("loginrealms"),
+		Admins:         sasl.Admins{Words: conf.Words("admins"), ToLower: conf.Switch("username_tolower")},
+		Credentials:    sasl.OpenCredentials(conf.String("backup_credentials_path")),
 	}
 	if conf.Switch("unix_group_enable") {
 		opt.Admins.Groups = sasl.SystemGroups
@@ -52,4 +48,13 @@ func Options(conf *imapconf.File) (opt sasl.Options, warnings []string, err erro
 		warnings = append(warnings, fmt.Sprintf("no mechanism to log in with: %s does not exist (see ctl_backups passwd) and sasl_pwcheck_method has no saslauthd", conf.String("backup_credentials_path")))
 	}
 	return opt, warnings, nil
+}
+
+// UserNames returns the rules for the names of logins.
+func UserNames(conf *imapconf.File) sasl.UserNames {
+	return sasl.UserNames{
+		ToLower:       conf.Switch("username_tolower"),
+		Domains:       conf.Word("virtdomains") != "off",
+		DefaultDomain: conf.String("defaultdomain"),
+	}
 }

@@ -17,20 +17,20 @@ const (
 	maxLine = 1 << 20
 )
 
-// Load reads a file. form is how the administrator writes the names of mailboxes. An error names the
-// file and the line.
-func Load(path string, form cyrus.AdminForm) (*Table, error) {
+// Load reads a file. form is how the administrator writes the names of mailboxes, and canonical returns the
+// form in which logins are compared. An error names the file and the line.
+func Load(path string, form cyrus.AdminForm, canonical func(login string) (string, error)) (*Table, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("backup_scopes: %w", err)
 	}
 	defer f.Close()
-	return Read(f, path, form)
+	return Read(f, path, form, canonical)
 }
 
 // Read reads the lines of a file with this name.
-func Read(r io.Reader, path string, form cyrus.AdminForm) (*Table, error) {
-	t := &Table{form: form, logins: map[string]*Scope{}}
+func Read(r io.Reader, path string, form cyrus.AdminForm, canonical func(login string) (string, error)) (*Table, error) {
+	t := &Table{form: form, canonical: canonical, logins: map[string]*Scope{}}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
 	n := 0
@@ -57,9 +57,9 @@ func (t *Table) line(text string) error {
 	if len(words) == 0 {
 		return nil
 	}
-	login := words[0]
-	if t.logins[login] != nil {
-		return fmt.Errorf("login %s has a line already", login)
+	login, err := t.login(words[0])
+	if err != nil {
+		return err
 	}
 	if len(words) == 1 {
 		return fmt.Errorf("login %s has no users: add user names, *, or %s", login, sharedWord)
@@ -72,6 +72,19 @@ func (t *Table) line(text string) error {
 	}
 	t.logins[login] = s
 	return nil
+}
+
+// login returns the canonical form of the first word of a line, which no other line has.
+func (t *Table) login(word string) (login string, err error) {
+	if login = word; word != Unix {
+		if login, err = t.canonical(word); err != nil {
+			return "", fmt.Errorf("not a login: %w", err)
+		}
+	}
+	if t.logins[login] != nil {
+		return "", fmt.Errorf("login %s has a line already", login)
+	}
+	return login, nil
 }
 
 // add adds one pattern.

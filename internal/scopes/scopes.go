@@ -23,8 +23,9 @@ import (
 
 // Table has the scope of each login.
 type Table struct {
-	form   cyrus.AdminForm
-	logins map[string]*Scope
+	form      cyrus.AdminForm
+	canonical func(login string) (string, error)
+	logins    map[string]*Scope // by canonical name
 }
 
 // Scope is what one login may touch. The zero value is nothing.
@@ -45,7 +46,7 @@ type names struct {
 // user names have no percent sign at the beginning (replication/sasl).
 const Unix = "%UNIX"
 
-// Of returns the scope of a login.
+// Of returns the scope of a login, whose name is canonical.
 func (t *Table) Of(login string) *Scope {
 	if s := t.logins[login]; s != nil {
 		return s
@@ -53,7 +54,7 @@ func (t *Table) Of(login string) *Scope {
 	return &Scope{}
 }
 
-// Logins returns the names of the logins with a line, in no order.
+// Logins returns the canonical names of the logins with a line, in no order.
 func (t *Table) Logins() []string {
 	names := make([]string, 0, len(t.logins))
 	for n := range t.logins {

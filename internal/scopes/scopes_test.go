@@ -1,6 +1,7 @@
 package scopes
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -10,9 +11,17 @@ import (
 
 var form = cyrus.AdminForm{UnixHierarchySep: true, DefaultDomain: "example.org", VirtDomains: true}
 
+// canonical is an example of the rules of user names.
+func canonical(login string) (string, error) {
+	if strings.HasSuffix(login, "!") {
+		return "", errors.New("invalid character")
+	}
+	return strings.ToLower(login), nil
+}
+
 func read(t *testing.T, text string) *Table {
 	t.Helper()
-	table, err := Read(strings.NewReader(text), "scopes", form)
+	table, err := Read(strings.NewReader(text), "scopes", form, canonical)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +35,8 @@ mail1     *@example.com %SHARED/*@example.com	# the domain
 mail2     anne bob@example.org lists-* b#1 %SHARED/news
 mail3     * %SHARED
 mail4     *
-mail5     *@example.org
+Mail5     *@example.org
+%UNIX     anne
 `)
 	for _, c := range []struct {
 		login, users, shared string // in the scope
@@ -50,7 +60,7 @@ mail5     *@example.org
 			t.Errorf("%s: the server %v, everything %v", c.login, s.Server(), s.All())
 		}
 	}
-	if got := table.Logins(); len(got) != 5 || !slices.Contains(got, "mail4") {
+	if got := table.Logins(); len(got) != 6 || !slices.Contains(got, "mail4") {
 		t.Errorf("logins %q", got)
 	}
 }
@@ -74,17 +84,19 @@ func among(names string, in func(string) bool) string {
 func TestBadFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"mail1 anne\nmail1 bob":    "scopes:2: login mail1 has a line already",
+		"mail1 anne\nMAIL1 bob":    "scopes:2: login mail1 has a line already",
+		"mail1 anne\nmail! bob":    "scopes:2: not a login: invalid character",
 		"mail1":                    "scopes:1: login mail1 has no users",
 		"mail1 # anne":             "scopes:1: login mail1 has no users",
 		"mail1 %shared":            `"%shared" is not a user`,
 		"mail1 %SHARED/":           `"%SHARED/" is not a user`,
 		strings.Repeat("x", 2<<20): "after line 0",
 	} {
-		if _, err := Read(strings.NewReader(text), "scopes", form); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Read(strings.NewReader(text), "scopes", form, canonical); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20q: %v, want %q", text, err, want)
 		}
 	}
-	if _, err := Load(t.TempDir()+"/none", form); err == nil || !strings.Contains(err.Error(), "backup_scopes") {
+	if _, err := Load(t.TempDir()+"/none", form, canonical); err == nil || !strings.Contains(err.Error(), "backup_scopes") {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -95,7 +107,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("m * %SHARED", "")
 	f.Add("m a*a*a*a*b", strings.Repeat("a", 200))
 	f.Fuzz(func(t *testing.T, text, name string) {
-		table, err := Read(strings.NewReader(text), "scopes", form)
+		table, err := Read(strings.NewReader(text), "scopes", form, canonical)
 		if err != nil {
 			return
 		}

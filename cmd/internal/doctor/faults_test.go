@@ -63,6 +63,7 @@ func TestFaults(t *testing.T) {
 		"no scopes":          {set("backup_scopes", "/no/scopes"), want{Error, "login", "imapd.conf:10", "/no/scopes", "correct /no/scopes"}},
 		"mistake in scopes":  {scopesFile("repl\n"), want{Error, "login", "imapd.conf:10", "scopes:1: login repl has no users", "correct "}},
 		"no scope":           {scopesFile("%UNIX * %SHARED\n"), want{Warning, "login", "scopes", "login repl has no line", "repl * %SHARED"}},
+		"capital letters":    {func(h *host) { scopesFile("REPL *\nmail2 anne\n")(h); h.set("admins", "Repl") }, want{Warning, "login", "scopes", "mail2 has a line and is not in admins", "admins: repl mail2"}},
 		"unknown login":      {scopesFile("repl *\nmail2 anne\n"), want{Warning, "login", "scopes", "mail2 has a line and is not in admins", "admins: repl mail2"}},
 		"layer":              {set("sasl_minimum_layer", "1000"), want{Error, "login", "", "no mechanism", "SCRAM"}},
 		"no TLS":             {func(h *host) { h.unset("tls_server_cert"); h.unset("tls_server_key") }, want{Warning, "tls", "imapd.conf", "clear text", "tls_server_cert"}},

@@ -25,7 +25,7 @@ func (c *checkup) login() {
 		}
 	}
 	saslauthd := slices.Contains(c.conf.Words("sasl_pwcheck_method"), "saslauthd")
-	admins := slices.DeleteFunc(slices.Clone(opt.Admins.Words), func(w string) bool { return strings.HasPrefix(w, "group:") })
+	admins := logins(opt)
 	where := c.conf.Origin("admins").String()
 	switch {
 	case len(opt.Admins.Words) == 0:
@@ -47,6 +47,20 @@ func (c *checkup) login() {
 	if c.sound(n) {
 		c.ok(where, "%s", strings.Join(opt.Admins.Words, " "))
 	}
+}
+
+// logins returns the canonical names of the logins in admins. A word that is no login's name, such as anyone, stays as it is.
+func logins(opt sasl.Options) (names []string) {
+	for _, w := range opt.Admins.Words {
+		if strings.HasPrefix(w, "group:") {
+			continue
+		}
+		if name, err := opt.Users.Canonical(w); err == nil && strings.EqualFold(name, w) {
+			w = name
+		}
+		names = append(names, w)
+	}
+	return names
 }
 
 // passwd is the command that sets the password of the first admin.

@@ -15,6 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/saslconf"
 	"github.com/cyrusbackup/backupd/internal/scopes"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/awsstore"
@@ -209,5 +210,5 @@ func Scopes(conf *imapconf.File) (*scopes.Table, error) {
 	if path == "" {
 		return nil, nil
 	}
-	return scopes.Load(path, AdminForm(conf))
+	return scopes.Load(path, AdminForm(conf), saslconf.UserNames(conf).Canonical)
 }
