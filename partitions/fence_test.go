@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -48,10 +50,14 @@ func (m *source) names(r *cyrus.Record, flags ...string) *cyrus.Record {
 
 // fenced is a host with the mail of Anne in packs, and Eve, who may touch her own backup only.
 func fenced(t *testing.T, stores ...*memstore.Store) (h *host, anne, eve *source, c *client) {
+	return fencedWith(t, func(*partitions.Options) {}, stores...)
+}
+
+func fencedWith(t *testing.T, options func(*partitions.Options), stores ...*memstore.Store) (h *host, anne, eve *source, c *client) {
 	if len(stores) == 0 {
 		stores = append(stores, newStore())
 	}
-	h = newHostWith(t, func(o *partitions.Options) { o.InlineLimit = 8 << 10 }, stores[0])
+	h = newHostWith(t, func(o *partitions.Options) { o.InlineLimit = 8 << 10; options(o) }, stores[0])
 	anne, eve = newSource("user.anne"), newSource("user.eve")
 	for i := range 4 {
 		anne.deliver(mail(i, 5000))
@@ -385,7 +391,8 @@ func TestScopeOfSeveralUsers(t *testing.T) {
 // sends such a rename first, and nothing more of the user if it is refused.
 func TestRenameOutOfTheScope(t *testing.T) {
 	s := newStore()
-	h, anne, eve, c := fenced(t, s)
+	var log bytes.Buffer
+	h, anne, eve, c := fencedWith(t, func(o *partitions.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }, s)
 	folder := newSource("user.eve.folder")
 	folder.deliver(mail(20, 500))
 	c.mustSync("eve", folder)
@@ -399,6 +406,9 @@ func TestRenameOutOfTheScope(t *testing.T) {
 	}
 	if err := c.s.ApplyRename(t.Context(), rename); !errors.Is(err, cyrus.ErrNonexistent) {
 		t.Errorf("the rename again: %v, want ErrNonexistent", err)
+	}
+	if n := strings.Count(log.String(), "moved out of the scope"); n != 1 {
+		t.Errorf("logged %d times, want once\n%s", n, &log)
 	}
 	if after := objects(t, s, "backups/user/anne"); !slices.Equal(after, before) {
 		t.Errorf("objects %v, were %v", after, before)

@@ -17,7 +17,12 @@ func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) (err error) {
 	ctx = x.set.Patient(ctx)
 	from, to := x.set.NameOf(r.Old), x.set.NameOf(r.New)
 	if x.leavesScope(from, to) {
-		return x.unmailbox(ctx, r.Old, existing)
+		err := x.unmailbox(ctx, r.Old, existing)
+		if err == nil {
+			x.log.Warn("a folder was moved out of the scope of this login: it ends here, and can be restored from here",
+				"backup", from.Path(), "mailbox", r.Old, "to", to.Path())
+		}
+		return err
 	}
 	if from != to {
 		return x.moveMailbox(ctx, from, to, r)

@@ -22,6 +22,7 @@ type Options struct {
 	Now     func() time.Time
 	Space   func(path string) (Space, error)
 	Systemd string // directory with the links of units that are on
+	SASLDB  string // passwords of Cyrus SASL
 	User    func() int
 	Soon    time.Duration // before its end, a certificate is worth a warning
 }
@@ -35,6 +36,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Systemd == "" {
 		o.Systemd = "/etc/systemd/system"
+	}
+	if o.SASLDB == "" {
+		o.SASLDB = "/etc/sasldb2"
 	}
 	if o.Soon == 0 {
 		o.Soon = 21 * 24 * time.Hour

@@ -55,6 +55,7 @@ func TestFaults(t *testing.T) {
 		"user":               {set("cyrus_user", "nobody-of-this-name"), want{Error, "user", "imapd.conf:2", "does not exist", "adduser"}},
 		"no admins":          {func(h *host) { h.unset("admins") }, want{Error, "login", "imapd.conf", "admins is not set", "admins: repl"}},
 		"no passwords":       {func(h *host) { h.must(os.Remove(h.path("conf/backup-credentials.db"))) }, want{Error, "login", "backup-credentials.db", "no user has a password", "passwd repl"}},
+		"old passwords":      {func(h *host) { h.must(os.Remove(h.path("conf/backup-credentials.db"))); h.write("sasldb2", "x", 0o600) }, want{Error, "login", "backup-credentials.db", "no user has a password", "passwd --import "}},
 		"admin without one":  {set("admins", "other"), want{Error, "login", "imapd.conf:4", "no password is set for other", "passwd other"}},
 		"broken passwords":   {func(h *host) { h.write("conf/backup-credentials.db", "x", 0o600) }, want{Error, "login", "backup-credentials.db", "cannot be read", "passwd"}},
 		"saslauthd":          {func(h *host) { h.set("sasl_pwcheck_method", "saslauthd"); h.set("sasl_saslauthd_path", h.path("mux")) }, want{Error, "login", "mux", "cannot be reached", "saslauthd"}},

@@ -27,7 +27,7 @@ import (
 // TestMain makes the test binary ctl_backups doctor when Examine starts it as another user.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 6 && os.Args[1] == "doctor" {
-		e := Examiner{Options: Options{Config: os.Args[4], CyrusConf: os.Args[6], Space: plenty, Systemd: "/nonexistent"}}
+		e := Examiner{Options: Options{Config: os.Args[4], CyrusConf: os.Args[6], Space: plenty, Systemd: "/nonexistent", SASLDB: "/nonexistent"}}
 		found, err := e.Examine(context.Background())
 		if err == nil {
 			err = PrintJSON(os.Stdout, found, true)
@@ -173,7 +173,7 @@ func (h *host) prepare() {
 }
 
 func (h *host) options() Options {
-	return Options{Config: h.path("imapd.conf"), CyrusConf: h.path("cyrus.conf"), Facts: h.facts, Systemd: h.path("systemd"), User: func() int { return lookUp(h.user).UID },
+	return Options{Config: h.path("imapd.conf"), CyrusConf: h.path("cyrus.conf"), Facts: h.facts, Systemd: h.path("systemd"), SASLDB: h.path("sasldb2"), User: func() int { return lookUp(h.user).UID },
 		Soon: h.soon, Space: func(string) (Space, error) { return h.space, nil }}
 }
 

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -63,13 +64,17 @@ func logins(opt sasl.Options) (names []string) {
 	return names
 }
 
-// passwd is the command that sets the password of the first admin.
+// passwd is the command that sets the password of the first admin, or takes the passwords of Cyrus SASL.
 func (c *checkup) passwd(admins []string) string {
 	name := "repl"
 	if len(admins) > 0 {
 		name = admins[0]
 	}
-	return "echo 'a long secret' | sudo -u " + c.user.Name + " ctl_backups passwd " + name
+	set := "echo 'a long secret' | sudo -u " + c.user.Name + " ctl_backups passwd " + name
+	if _, err := os.Stat(c.SASLDB); err == nil {
+		set += "; or, if the old server's passwords are still right: sudo -u " + c.user.Name + " ctl_backups passwd --import " + c.SASLDB
+	}
+	return set
 }
 
 // passwords checks that an admin has a password.
