@@ -24,12 +24,13 @@ type policy struct {
 	umask  fs.FileMode                  // of telemetry files
 	scopes atomic.Pointer[scopes.Table] // nil: every login may touch every backup
 
-	mu     sync.Mutex
+	mu     sync.Mutex          // not held while a file is read
 	server *replication.Server // nil until the first connection
 	// others are the policies of services whose connections other processes hand over. A
 	// service may have its own options in imapd.conf, or another imapd.conf.
 	others map[origin]*policy
 	failed map[origin]bool // others that could not be read again: new connections try it
+	reads  int             // how often others have been read again
 }
 
 // origin identifies the settings of a connection.
@@ -68,94 +69,6 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	p := &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, others: map[origin]*policy{}, failed: map[origin]bool{}}
 	p.scopes.Store(table)
 	return p, nil
-}
-
-// readOthers reads the policies of other services again. One with a mistake keeps its former policy. If that
-// has no scopes, the mistake may be in them, so that new connections are refused until it is mended.
-func (b *backups) readOthers() (others map[origin]*policy, failed map[origin]bool) {
-	own := b.policy.Load()
-	own.mu.Lock()
-	defer own.mu.Unlock()
-	others, failed = map[origin]*policy{}, map[origin]bool{}
-	for o, was := range own.others {
-		p, err := b.load(o)
-		if err != nil {
-			b.keeps(o, was, err)
-			p, failed[o] = was, was.scopes.Load() == nil
-		}
-		others[o] = p
-	}
-	return others, failed
-}
-
-func (b *backups) keeps(o origin, was *policy, err error) {
-	text := "the settings of another service cannot be read: it keeps its former ones"
-	if was.scopes.Load() == nil {
-		text += " for the clients that are connected, and refuses others"
-	}
-	b.env.log.Error(text, "config", o.config, "service", o.service, "err", err)
-}
-
-// limitNow applies the scopes of new policies to the connections of this process, which end only after a
-// while if other changes need a new process.
-func (b *backups) limitNow(newest *policy, others map[origin]*policy) {
-	own := b.policy.Load()
-	own.scopes.Store(newest.scopes.Load())
-	own.mu.Lock()
-	defer own.mu.Unlock()
-	for o, p := range others {
-		own.others[o].scopes.Store(p.scopes.Load())
-	}
-}
-
-// load reads the policy of a service.
-func (b *backups) load(o origin) (*policy, error) {
-	conf, err := imapconf.Load(o.config, o.service)
-	if err != nil {
-		return nil, err
-	}
-	return b.newPolicy(conf)
-}
-
-// policyOf returns the policy of a service with the imapd.conf that it was started with, for a new connection.
-func (b *backups) policyOf(o origin) (*policy, error) {
-	own := b.policy.Load()
-	if o = own.resolve(o); own.is(o, b.env.name) {
-		return own, nil
-	}
-	own.mu.Lock()
-	defer own.mu.Unlock()
-	if p := own.others[o]; p != nil && !own.failed[o] {
-		return p, nil
-	}
-	p, err := b.load(o)
-	if err != nil {
-		return nil, err
-	}
-	own.others[o], own.failed[o] = p, false
-	return p, nil
-}
-
-// newest returns the policy of a service for a connection that had the policy was. It has none if its first
-// connection began during SIGHUP. If its settings cannot be read then, it keeps those: a command of a connection
-// must not read files each time.
-func (b *backups) newest(o origin, was *policy) *policy {
-	own := b.policy.Load()
-	if o = own.resolve(o); own.is(o, b.env.name) {
-		return own
-	}
-	own.mu.Lock()
-	defer own.mu.Unlock()
-	if p := own.others[o]; p != nil {
-		return p
-	}
-	p, err := b.load(o)
-	if err != nil {
-		b.keeps(o, was, err)
-		p = was
-	}
-	own.others[o], own.failed[o] = p, err != nil
-	return p
 }
 
 // resolve names the imapd.conf of a service that was started without one.

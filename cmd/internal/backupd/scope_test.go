@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,4 +254,49 @@ func TestScopesWithAMistake(t *testing.T) {
 		t.Errorf("%v, want %q", err, want)
 	}
 	s.want("GET USER eve", "NO IMAP_MAILBOX_LOCKED Mailbox locked")
+}
+
+// The settings of a service are on a disk that does not answer. Another service's connections do not wait for it.
+func TestSlowSettingsOfAnotherService(t *testing.T) {
+	s := newScoped(t, "%UNIX anne\n")
+	dir := t.TempDir()
+	conf, slow := filepath.Join(dir, "other.conf"), filepath.Join(dir, "slow.conf")
+	text := "backuppartition-default: " + dir + "/store\nconfigdirectory: " + dir + "\n"
+	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), syscall.Mkfifo(slow, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	was, err := s.b.policyOf(origin{conf, "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		_, err := s.b.policyOf(origin{slow, "slow"})
+		got <- err
+	}()
+	disk, err := os.OpenFile(slow, os.O_WRONLY, 0) // returns when it is being read
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.b.newest(origin{conf, "other"}, was) // would wait for ever
+	if _, err := disk.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(disk.Close(), <-got); err != nil {
+		t.Error(err)
+	}
+}
+
+// SIGHUP comes while the settings of a service are read for its first connection: they are read again.
+func TestFirstConnectionDuringReload(t *testing.T) {
+	s := newScoped(t, "%UNIX anne\n")
+	own := s.b.policy.Load()
+	p, o := &policy{name: "former"}, origin{"other.conf", "other"}
+	s.b.readOthers()
+	if got := own.add(o, p, 0); got != nil {
+		t.Errorf("settings of before SIGHUP are used: %q", got.name)
+	}
+	if got := own.add(o, p, 1); got != p {
+		t.Error("settings of after SIGHUP are not used")
+	}
 }
