@@ -37,7 +37,7 @@ type Logins struct {
 	Last   *FailedLogin `json:"last_failed,omitempty"`
 }
 
-// RecentLogins is the time of which Logins.Recent counts.
+// RecentLogins is the time for which Logins.Recent counts.
 const RecentLogins = 30 * time.Minute
 
 // FailedLogin is an attempt to log in that did not succeed.

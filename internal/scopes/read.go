@@ -17,8 +17,8 @@ const (
 	maxLine = 1 << 20
 )
 
-// Load reads a file. form is how the administrator writes the names of mailboxes, and canonical returns the
-// form in which logins are compared. An error names the file and the line.
+// Load reads a file. form is how the administrator writes the names of mailboxes, and canonical returns a
+// login as the server compares it. An error names the file and the line.
 func Load(path string, form cyrus.AdminForm, canonical func(login string) (string, error)) (*Table, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
-// faulty are the ways in which the nth call to a store fails.
+// faulty are the ways how the nth call to a store fails.
 func faulty(n int) map[string]faultstore.Fault {
 	return map[string]faultstore.Fault{
 		"refused": {Skip: n, Count: 1, Before: faultstore.Denied},

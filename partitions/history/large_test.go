@@ -49,7 +49,7 @@ func (w *writer) upload(n uint32) {
 
 func heap() int64 {
 	runtime.GC()
-	runtime.GC() // the first one only ages what is in a sync.Pool
+	runtime.GC() // the first one only ages the contents of a sync.Pool
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	return int64(s.HeapAlloc)

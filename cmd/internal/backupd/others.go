@@ -109,7 +109,7 @@ func (p *policy) other(o origin) (other *policy, failed bool) {
 	return p.others[o], p.failed[o]
 }
 
-// add adds the policy of another service, unless another connection was faster. It returns the one that counts, or nil if
+// add adds the policy of another service, unless another connection was faster. It returns the valid one, or nil if
 // they were read again since.
 func (p *policy) add(o origin, other *policy, reads int) *policy {
 	p.mu.Lock()
@@ -124,7 +124,7 @@ func (p *policy) add(o origin, other *policy, reads int) *policy {
 	return other
 }
 
-// keep adds the former policy of another service that cannot be read, and returns the one that counts.
+// keep adds the former policy of another service that cannot be read, and returns the valid one.
 func (p *policy) keep(o origin, was *policy) *policy {
 	p.mu.Lock()
 	defer p.mu.Unlock()

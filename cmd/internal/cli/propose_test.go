@@ -16,8 +16,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// host is an imapd.conf with three partitions: one with backups, one that does not exist yet,
-// and a remote one.
+// host is an imapd.conf with three partitions: one with backups, a remote one, and one
+// without a directory yet.
 func host(t *testing.T) (dir, config string) {
 	dir = t.TempDir()
 	write := func(name, partitions string) string {

@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// costPeriod is the time of which cost counts requests.
+// costPeriod is the time for which cost counts requests.
 const costPeriod = 30 * 24 * time.Hour
 
 // cost prints what the objects of each partition add up to, and their price; with --backups also

@@ -18,7 +18,7 @@ import (
 )
 
 // ParseTo returns the server in the value of --to: SERVER, as in Dialer, or sync://SERVER. It refuses
-// what was meant as files, and would be the name of a server. forms are the values to suggest.
+// a value that was meant as files, and would be the name of a server. forms are the values to suggest.
 func ParseTo(to, forms string) (server string, err error) {
 	if !strings.HasPrefix(to, "/") && strings.Contains(to, "@") {
 		// Not repeated, because there may be a password before the sign.

@@ -14,7 +14,7 @@ const inSpool = 1 << 20
 // empty.
 type spool struct {
 	size int64
-	last bytes.Buffer // what is not in file yet
+	last bytes.Buffer // not in file yet
 	file *os.File
 }
 
