@@ -168,6 +168,10 @@ func (c *census) read(ctx context.Context, w work) outcome {
 	}
 	if o.err != nil && o.counted != nil {
 		o.err = errors.Join(o.err, o.counted.packs.close())
+		o.counted = nil
+	}
+	if errors.Is(o.err, errChanged) {
+		o.group.err, o.err = o.err, nil // as if an object of its log had disappeared
 	}
 	return o
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -90,16 +91,29 @@ func (c *census) recognize(ctx context.Context, o *outcome) (err error) {
 	return err
 }
 
+// id returns the id in the backup.json that was listed, "" if it cannot be read. The error is errChanged if the backup was erased,
+// set aside or lost since: the next pass could not find out what has become of a backup without an id.
+func (c *census) id(ctx context.Context, o *outcome, path string) (string, error) {
+	i, err := repository.ReadBackupInfo(ctx, pinnedStore{c.store, o.info}, path)
+	switch {
+	case err == nil:
+		return i.ID, nil
+	case errors.Is(err, objstore.ErrNotExist):
+		return "", fmt.Errorf("%w: %w", errChanged, err)
+	case failed(err), errors.Is(err, errChanged):
+		return "", err
+	}
+	return "", nil
+}
+
 // describe returns the line for a backup.
-func (c *census) describe(ctx context.Context, o *outcome) (*registered, error) {
-	is := &registered{Backup: strings.TrimSuffix(strings.TrimPrefix(o.prefix, backupPrefix), "/"), Commit: o.commit}
+func (c *census) describe(ctx context.Context, o *outcome) (is *registered, err error) {
+	is = &registered{Backup: strings.TrimSuffix(strings.TrimPrefix(o.prefix, backupPrefix), "/"), Commit: o.commit}
 	if o.info.Key != "" {
 		is.Info = versionOf(o.info)
 		if o.was != nil && o.was.Info.same(is.Info) {
 			is.ID = o.was.ID
-		} else if i, err := repository.ReadBackupInfo(ctx, c.store, is.Backup); err == nil {
-			is.ID = i.ID
-		} else if failed(err) {
+		} else if is.ID, err = c.id(ctx, o, is.Backup); err != nil {
 			return nil, err
 		}
 	}
