@@ -29,6 +29,7 @@ type reader struct {
 	doubt  map[Pack]bool // wanted packs that unreadable commits have named
 
 	print        fingerprint
+	expected     []objstore.Info     // that the list has not shown yet
 	seen         map[string]*seenUse // by rel: objects that this run has read before
 	tip          tip
 	fresh        int           // objects that the old uses lack
@@ -63,6 +64,7 @@ func (r *reader) run(ctx context.Context, list iter.Seq2[objstore.Info, error]) 
 
 func (r *reader) object(ctx context.Context, o object) error {
 	r.print.add(o)
+	r.expected = slices.DeleteFunc(r.expected, func(e objstore.Info) bool { return e.Key == o.Key && versionOf(e).same(versionOf(o.Info)) })
 	switch o.kind {
 	case kindUnknown:
 		return fmt.Errorf("%s: this program does not know such objects: remove it if it is no part of the backup, or use a newer version", o.Key)
@@ -286,6 +288,9 @@ func (r *reader) gone(err error) error {
 
 // complete reports whether the list was complete.
 func (r *reader) complete() error {
+	if len(r.expected) > 0 {
+		return fmt.Errorf("%w: %s was listed, and is not there any more", errChanged, r.expected[0].Key)
+	}
 	for b, listed := range r.blocks {
 		if !listed {
 			return fmt.Errorf("%w: %srecords/%x.tar.zst: %w: a checkpoint has its places there", errChanged, r.prefix, b, history.ErrAbsent)

@@ -190,6 +190,11 @@ func (c *census) packs(ctx context.Context, w work) outcome {
 	if c.putUses {
 		b.putFrom = readFew + 1
 	}
+	for _, info := range []objstore.Info{w.info, w.tip} {
+		if info.Key != "" && strings.HasPrefix(w.prefix, backupPrefix) {
+			b.expected = append(b.expected, info)
+		}
+	}
 	n, err := b.count(ctx)
 	if err != nil {
 		return c.unreadable(ctx, w, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -32,6 +33,9 @@ type backup struct {
 	putFrom int                 // put the uses from so many new objects on; 0 = never
 	wanted  map[Pack]bool       // packs whose named entries are to be found, or nil
 	seen    map[string]*seenUse // objects that this run has read before
+	// expected are objects that a list has shown. Another list must show them, too: a backup that was lost and has begun again
+	// meanwhile names other packs.
+	expected []objstore.Info
 }
 
 // counted is what a backup names.
@@ -73,7 +77,7 @@ func (b *backup) count(ctx context.Context) (*counted, error) {
 }
 
 func (b *backup) once(ctx context.Context) (_ *counted, err error) {
-	r := &reader{store: b.store, prefix: b.prefix, packs: newUsageSet(packsOfBackup), wanted: b.wanted, seen: b.seen}
+	r := &reader{store: b.store, prefix: b.prefix, packs: newUsageSet(packsOfBackup), wanted: b.wanted, seen: b.seen, expected: slices.Clone(b.expected)}
 	if b.wanted != nil {
 		r.named, r.doubt = newNamingSet(namingsOfBackup), map[Pack]bool{}
 	}
