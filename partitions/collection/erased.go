@@ -13,8 +13,8 @@ import (
 type erased struct {
 	used int // backups that were in use, one for each record at most
 	all  int // these, and copies that were set aside
-	// names are the backups that were erased: their paths, each with every id in the record.
-	names map[erasedName]bool
+	// names are the backups that were erased: their paths, each with every id in the record, and when that was.
+	names map[erasedName]time.Time
 	// remade are the prefixes of backups that may have no object from before, because messages were erased from them:
 	// that replaces even backup.json.
 	remade map[string]bool
@@ -26,17 +26,26 @@ type erasedName struct{ path, id string }
 // anyID is an id that fits a record without ids: no backup.json could be read.
 const anyID = "?"
 
-// has reports whether a backup was erased. A record with ids shows nothing about a backup whose id is unknown.
-func (e erased) has(path, id string) bool {
-	return e.names[erasedName{path, id}] || e.names[erasedName{path, anyID}]
+// has reports whether a backup was erased since a pass has found it. A record with ids shows nothing about a backup whose id is
+// unknown.
+func (e erased) has(was *registered) bool {
+	for _, id := range []string{was.ID, anyID} {
+		if e.names[erasedName{was.Backup, id}].After(was.Time.Add(-storeclock.Bound)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (e erased) add(r *repository.Erasure) {
-	for _, id := range r.IDs {
-		e.names[erasedName{r.Backup, id}] = true
+	ids := r.IDs
+	if len(ids) == 0 {
+		ids = []string{anyID}
 	}
-	if len(r.IDs) == 0 {
-		e.names[erasedName{r.Backup, anyID}] = true
+	for _, id := range ids {
+		if n := (erasedName{r.Backup, id}); r.Cut.After(e.names[n]) {
+			e.names[n] = r.Cut
+		}
 	}
 }
 
@@ -56,7 +65,7 @@ func (p *pass) erasedSince(ctx context.Context) (erased, error) {
 
 // erased counts what erasures have removed after a time.
 func (p *pass) erased(ctx context.Context, since time.Time) (n erased, err error) {
-	n.remade, n.names = map[string]bool{}, map[erasedName]bool{}
+	n.remade, n.names = map[string]bool{}, map[erasedName]time.Time{}
 	for e, err := range repository.Erasures(ctx, repository.Config{Store: p.store}, since) {
 		if err != nil && e == nil {
 			return n, err

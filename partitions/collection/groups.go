@@ -17,6 +17,7 @@ type group struct {
 	infos  []objstore.Info // nil: too many to keep
 	uses   bool
 	info   objstore.Info // backup.json, if there is one
+	copied bool          // a copy of it is being put, or is incomplete
 	newest uint64        // highest number in the log
 	commit uint64        // highest number of a single commit
 	tip    objstore.Info // that commit
@@ -93,6 +94,7 @@ func (g *grouping) add(info objstore.Info) {
 	if o.rel == infoName {
 		g.info = info
 	}
+	g.copied = g.copied || o.kind == kindCopying
 	if o.kind == kindLog {
 		g.newest = max(g.newest, o.to)
 	}

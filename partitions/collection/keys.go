@@ -19,6 +19,7 @@ type kind byte
 const (
 	kindUnknown    kind = iota
 	kindNone            // names no packs
+	kindCopying         // names none, too: history.CopyingKey
 	kindCheckpoint      // names objects with blocks
 	kindLog             // names packs: a commit or a segment
 	kindBlocks          // names packs, if a checkpoint has its places there
@@ -83,8 +84,10 @@ func parseObject(prefix string, info objstore.Info) object {
 		o.kind = kindBlocks
 	case o.rel == usesName:
 		o.kind = kindUses
-	case slices.Contains(without, o.rel), isCopying(key):
+	case slices.Contains(without, o.rel):
 		o.kind = kindNone
+	case isCopying(key):
+		o.kind = kindCopying
 	}
 	return o
 }
@@ -145,7 +148,7 @@ type fingerprint struct{ sum hash.Hash }
 func newFingerprint() fingerprint { return fingerprint{sha256.New()} }
 
 func (f fingerprint) add(o object) {
-	if o.kind == kindNone || o.kind == kindUses {
+	if o.kind == kindNone || o.kind == kindCopying || o.kind == kindUses {
 		return
 	}
 	v := versionOf(o.Info)

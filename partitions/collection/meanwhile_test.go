@@ -6,6 +6,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // whileCounted runs a pass, and calls do before its request for an object of bert, after bert was listed.
@@ -89,4 +90,24 @@ func TestErasedWhileCounted(t *testing.T) {
 			w.nights(3, false)
 		})
 	}
+}
+
+// The erasure of a backup whose backup.json was lost does not explain that the next one of this name is missing. A pass that
+// was blocked has found that one.
+func TestErasedBeforeItWasFound(t *testing.T) {
+	w, _ := missingBert(t)
+	w.lose("bert")
+	e := repository.Erasure{Version: 1, ID: repository.NewID(), Backup: "user/bert", Name: "bert", Kind: repository.KindUser, Since: w.now,
+		State: repository.ErasureDone, Cut: w.now, Removed: w.now, Done: w.now, Copies: []string{"set-aside/user/bert/20270301T120000Z"}}
+	if _, err := e.Put(t.Context(), w.mem, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.later(hour)
+	w.commit("bert", nil)
+	unknown := "backups/user/anne/unknown"
+	w.put(unknown, nil)
+	w.nights(1, true)
+	w.lose("bert")
+	w.mem.Lose(unknown)
+	w.nights(2, true)
 }

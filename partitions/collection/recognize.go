@@ -62,8 +62,8 @@ func (c *census) recognize(ctx context.Context, o *outcome) (err error) {
 		}
 	}
 	o.line = is
-	if o.newest == 0 {
-		o.line = nil // it names nothing yet
+	if o.newest == 0 || o.was == nil && o.unborn() {
+		o.line = nil
 	}
 	if o.was == nil {
 		return nil
@@ -77,7 +77,7 @@ func (c *census) recognize(ctx context.Context, o *outcome) (err error) {
 	case c.accept[o.was.Backup]:
 		o.accepted = true
 		return nil
-	case c.gone.has(o.was.Backup, o.was.ID):
+	case c.gone.has(o.was):
 		return nil
 	case c.tell == nil && c.lost.Load() >= MostBlocked:
 		o.unchecked, o.line = true, o.was.missed()
@@ -105,6 +105,10 @@ func (c *census) id(ctx context.Context, o *outcome, path string) (string, error
 	}
 	return "", nil
 }
+
+// unborn reports whether a move, an import or an export is putting the backup: backup.json comes last. The record of an erasure
+// would not explain a line without an id.
+func (g *group) unborn() bool { return g.copied && g.info.Key == "" }
 
 // describe returns the line for a backup.
 func (c *census) describe(ctx context.Context, o *outcome) (is *registered, err error) {
