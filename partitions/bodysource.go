@@ -16,26 +16,35 @@ import (
 // another partition. It returns nil if it finds no copy, and a message that is Lost if another partition
 // has only unreadable ones: RESERVE may have reported those as held.
 func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
-	part := w.b.part
+	var old *Message
+	var err error
 	if w.from != nil {
-		if m, err := w.fromOld(ctx, g); m != nil || err != nil {
-			return m, err
+		if old, err = w.fromOld(ctx, g); err != nil || old != nil && !old.Missing {
+			return old, err
 		}
 	}
-	if m := w.stage.msgs[g]; m != nil && m.part != part {
-		return w.restage(ctx, m)
+	if m, err := w.fromClient(ctx, g); m != nil || err != nil {
+		return m, err // also if the old backup lacks the body: another user has got the message meanwhile
 	}
-	if m, err := w.fromTaker(ctx, g); m != nil || err != nil {
-		return m, err
+	if old != nil {
+		return old, nil
 	}
 	if may, err := w.stage.mayCopy(g); !may || err != nil {
 		return nil, err
 	}
-	m, err := w.stage.fromOthers(ctx, part, g)
+	m, err := w.stage.fromOthers(ctx, w.b.part, g)
 	if errors.Is(err, errBodyLost) {
 		return &Message{exists: true, Missing: true, Lost: true}, nil
 	}
 	return m, err
+}
+
+// fromClient copies a message that the client has sent in this unit of work. It returns nil if there is none.
+func (w *Writer) fromClient(ctx context.Context, g cyrus.GUID) (*Message, error) {
+	if m := w.stage.msgs[g]; m != nil && m.part != w.b.part {
+		return w.restage(ctx, m)
+	}
+	return w.fromTaker(ctx, g)
 }
 
 // fromOthers copies a message from the packs of another partition. It returns errBodyLost if
