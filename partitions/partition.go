@@ -27,6 +27,7 @@ type Partition struct {
 	clock    storeclock.Clock
 	pool     *packPool
 	objects  *history.Objects
+	taken    *history.Objects // for messages that a backup has taken; see stage_taken.go
 	// epoch increases when the index of the partition becomes invalid. Each backup compares it
 	// with the epoch at which its index was read.
 	epoch   atomic.Uint64
@@ -152,6 +153,7 @@ func (p *Partition) ask(ctx context.Context) (end func(), err error) {
 // else in memory about the partition's objects.
 func (p *Partition) forgetRepository() {
 	p.objects.Forget()
+	p.taken.Forget()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.repo, p.dead = nil, condemnedList{}

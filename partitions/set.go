@@ -81,6 +81,8 @@ func Open(opt Options) (*Set, error) {
 		p.watch()
 		p.pool = newPackPool(p)
 		p.objects = history.NewObjects(p.store, 64)
+		p.taken = history.NewObjects(p.store, takenObjects)
+		p.taken.KeepFrames(takenFrames)
 		if err := p.loadLosses(); err != nil {
 			return nil, err
 		}

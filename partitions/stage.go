@@ -28,7 +28,7 @@ type Stage struct {
 	key     index.Key        // SharedKey for lookups in keyOf; memory
 	keyOf   *Partition
 	several bool                  // the client works on several backups
-	dropped map[cyrus.GUID]*scope // if so: messages of this unit of work that only this backup has
+	dropped map[cyrus.GUID]string // if so: messages of this unit of work that only the backup with this path has
 	failed  error                 // why a message of this unit of work could not be stored
 	relied  map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
 	fence   *fence                // nil: the connection may refer to every message of a partition
@@ -45,8 +45,8 @@ type stagedMessage struct {
 	// unsure is set until a lookup shows whether the message is held already. Lookups wait until
 	// they are needed, and then take many messages at once.
 	unsure bool
-	// taken is a backup that has the body inline; nil: none. Another one may still need the message.
-	taken *scope
+	// taken is the path of a backup that has the body inline; "": none. Another one may still need the message.
+	taken string
 	// promised is set when RESERVE has found the message here: the client does not send it again.
 	promised bool
 	part     *Partition
@@ -123,7 +123,7 @@ func (g *Stage) forget(m *stagedMessage) {
 // committed forgets a message that a commit has added to a backup. If the client works on several backups,
 // it sends a message once, although another one may name it: then the message stays until the end of the
 // unit of work, or until memory is short (dropTaken).
-func (g *Stage) committed(m *stagedMessage, by *scope) {
+func (g *Stage) committed(m *stagedMessage, by string) {
 	if !g.several || !m.inMem && len(g.msgs) > maxHeld {
 		g.forget(m)
 		return
@@ -226,7 +226,7 @@ func (g *Stage) spill(ctx context.Context, s scope) error {
 			return err
 		}
 		g.forget(m)
-		m.packs, m.taken = append(m.pack[:0], p), nil
+		m.packs, m.taken = append(m.pack[:0], p), ""
 		g.add(m)
 	}
 	g.tidy()

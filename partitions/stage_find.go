@@ -120,7 +120,7 @@ func inOrder(guids []cyrus.GUID) []int32 {
 }
 
 // last reports whether a lookup asks for the staged message last.
-func (m *stagedMessage) last() bool { return m.unsure || m.taken != nil }
+func (m *stagedMessage) last() bool { return m.unsure || m.taken != "" }
 
 // inStage finds a message that the connection has sent.
 func (f *finder) inStage(g cyrus.GUID, m *Message) {

@@ -163,14 +163,9 @@ func (w *Writer) certain(ctx context.Context, places []history.Place, again bool
 
 // unstage forgets the messages that the commit has added to the backup.
 func (w *Writer) unstage() {
-	var by *scope
-	if w.stage.several {
-		s := w.b.scope()
-		by = &s
-	}
 	for _, m := range w.staged {
 		if w.stage.msgs[m.guid] == m {
-			w.stage.committed(m, by)
+			w.stage.committed(m, w.b.path)
 		}
 	}
 	clear(w.staged)
