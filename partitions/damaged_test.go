@@ -60,7 +60,7 @@ func TestHostWithDamagedCheckpoint(t *testing.T) {
 		h.sync("anne", inbox)
 		spoil(store)
 
-		fresh := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.CheckpointObject = 1 }, store)
+		fresh := newHostWith(t, func(o *partitions.Options) { o.CheckpointObject = 1 }, store)
 		fresh.expectSame("anne", inbox)
 		for n := range 3 {
 			inbox.deliver(mail(20+n, 2000))
