@@ -35,11 +35,11 @@ type contacts struct {
 	begun time.Time // of the process
 
 	mu       sync.Mutex
-	servers  map[string]serverContact // by client
-	backups  map[string]backupContact // by path
-	names    map[string]int           // of backups: those without a backup, by client
-	nameless int                      // their number
-	full     chan struct{}            // has an element if they are to be written soon
+	servers  map[string]serverContact       // by client
+	backups  map[string]backupContact       // by path
+	names    map[string]map[string]struct{} // the paths of backups that do not exist, by client
+	nameless int                            // their number
+	full     chan struct{}                  // has an element if they are to be written soon
 	// refusals counts refused commands by kind since the process began.
 	refusals map[string]int64
 
@@ -55,6 +55,8 @@ type serverContact struct {
 	// Refusals counts the refused commands since the last success of the server.
 	Refusals int64 `json:"refusals,omitempty"`
 	reached  bool  // in memory: Refusals begins with a success, and not with what the index has
+	// Unlisted is when a refused name of the server last got no place: see contacts_names.go.
+	Unlisted time.Time `json:"unlisted,omitzero"`
 	// Put is when this host last put it into each partition.
 	Put map[string]time.Time `json:"put,omitempty"`
 }
@@ -71,7 +73,7 @@ type backupContact struct {
 }
 
 func newContacts(now time.Time) *contacts {
-	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, names: map[string]int{}, full: make(chan struct{}, 1), refusals: map[string]int64{}, putting: make(chan struct{}, 1)}
+	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, names: map[string]map[string]struct{}{}, full: make(chan struct{}, 1), refusals: map[string]int64{}, putting: make(chan struct{}, 1)}
 }
 
 // Contact records that a mail server has sent a command.
@@ -175,7 +177,7 @@ func (c *contacts) backup(path string, b backupContact) {
 		}
 	}
 	c.set(path, b)
-	if len(c.backups) < contactsMost/2 && c.names[b.asker] < namesMost/2 {
+	if len(c.backups) < contactsMost/2 && len(c.names[b.asker]) < namesMost/2 && c.nameless < namesInMemory/2 {
 		return
 	}
 	select {
@@ -190,7 +192,7 @@ func (c *contacts) take() (map[string]serverContact, map[string]backupContact) {
 	defer c.mu.Unlock()
 	servers, backups := c.servers, c.backups
 	c.servers, c.backups = map[string]serverContact{}, map[string]backupContact{}
-	c.names, c.nameless = map[string]int{}, 0
+	c.names, c.nameless = map[string]map[string]struct{}{}, 0
 	return servers, backups
 }
 
@@ -200,13 +202,17 @@ func (c *contacts) giveBack(servers map[string]serverContact, backups map[string
 	defer c.mu.Unlock()
 	for client, v := range servers {
 		newer, there := c.servers[client]
-		switch {
-		case !there:
+		if !there {
 			c.servers[client] = v
-		case !newer.reached:
-			newer.Refusals, newer.reached = newer.Refusals+v.Refusals, v.reached
-			c.servers[client] = newer
+			continue
 		}
+		if !newer.reached {
+			newer.Refusals, newer.reached = newer.Refusals+v.Refusals, v.reached
+		}
+		if newer.Unlisted.IsZero() {
+			newer.Unlisted = v.Unlisted
+		}
+		c.servers[client] = newer
 	}
 	for path, v := range backups {
 		if _, newer := c.backups[path]; !newer && (!v.nameless || c.room(&v)) {

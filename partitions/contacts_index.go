@@ -20,7 +20,7 @@ func (s *Set) FlushContacts() error {
 	if len(servers)+len(backups) == 0 {
 		return nil
 	}
-	err := s.limitNames(backups)
+	err := s.limitNames(servers, backups)
 	if err == nil {
 		err = s.index.UpdateLong(func(t *index.Txn) error { return putAll(t, servers, backups) })
 	}
@@ -53,6 +53,9 @@ func putServer(t *index.Txn, client string, v serverContact) error {
 		v.Refused = was.Refused
 	} else {
 		v.Refused = lastRefusal(was.Refused, v.Refused)
+	}
+	if v.Unlisted.IsZero() {
+		v.Unlisted = was.Unlisted
 	}
 	if !v.reached {
 		v.Refusals += was.Refusals

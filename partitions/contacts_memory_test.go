@@ -45,3 +45,35 @@ func TestNamesPushOutNoContact(t *testing.T) {
 		t.Errorf("%d contacts, %d of names", n, c.nameless)
 	}
 }
+
+// A mail server with many names, or several, hide no names of another one, and status shows that theirs are not all
+// listed.
+func TestNamesAreShared(t *testing.T) {
+	c := newContacts(time.Now())
+	refused := func(path, client string) {
+		r := &repository.Refusal{Client: client}
+		c.server(client, time.Now(), r)
+		c.backup(path, backupContact{refused: r, nameless: true, asker: client})
+	}
+	for i := range 8 * namesMost {
+		refused(fmt.Sprint("user/nobody", i), fmt.Sprint("large", i%7))
+	}
+	for i := range namesMost / 2 {
+		refused(fmt.Sprint("user/new", i), "small")
+	}
+	if n := len(c.names["small"]); n != namesMost/2 {
+		t.Errorf("%d names of the small mail server, want %d", n, namesMost/2)
+	}
+	all := 0
+	for client, paths := range c.names {
+		if all += len(paths); len(paths) < namesMost/2 {
+			t.Errorf("%s: %d names", client, len(paths))
+		}
+		if c.servers[client].Unlisted.IsZero() != (client == "small") {
+			t.Errorf("%s: %+v", client, c.servers[client])
+		}
+	}
+	if all != namesInMemory || c.nameless != all || len(c.backups) != all {
+		t.Errorf("%d names, counted as %d; %d contacts", all, c.nameless, len(c.backups))
+	}
+}

@@ -15,7 +15,8 @@ import (
 const (
 	// namesMost is how many refused names without a backup the index has, and the memory, of a mail server.
 	namesMost = 1000
-	// namesInMemory limits those of all mail servers in memory. They take no place from backups that exist.
+	// namesInMemory limits those of all mail servers in memory. They take no place from backups that exist. A mail
+	// server with fewer of them takes the place of one with more.
 	namesInMemory = contactsMost / 2
 	// owedMost is how many backups may owe a comparison before those that do not exist owe none.
 	owedMost = 2000
@@ -23,25 +24,64 @@ const (
 	namesAge = 7 * 24 * time.Hour
 )
 
-// room reports whether there is a place for one more contact. The caller holds mu, as of set.
+// room reports whether there is a place for one more contact, perhaps after it has taken one from the mail server
+// that has most of the names. The caller holds mu, as of set.
 func (c *contacts) room(v *backupContact) bool {
-	if v.nameless {
-		return c.nameless < namesInMemory && c.names[v.asker] < namesMost
+	switch {
+	case !v.nameless:
+		return len(c.backups)-c.nameless < contactsMost
+	case len(c.names[v.asker]) < namesMost && (c.nameless < namesInMemory || c.pushOut(len(c.names[v.asker])+1)):
+		return true
 	}
-	return len(c.backups)-c.nameless < contactsMost
+	unlist(c.servers, v.asker)
+	return false
+}
+
+// pushOut forgets a name of the mail server that has most of them, if that one has more than n.
+func (c *contacts) pushOut(n int) bool {
+	most := ""
+	for client, paths := range c.names {
+		if len(paths) > n {
+			most, n = client, len(paths)
+		}
+	}
+	for path := range c.names[most] {
+		c.remove(path)
+		unlist(c.servers, most)
+		return true
+	}
+	return false
+}
+
+// unlist records that a refused name of a mail server is not listed.
+func unlist(servers map[string]serverContact, client string) {
+	if s, there := servers[client]; there {
+		s.Unlisted = s.Last
+		servers[client] = s
+	}
 }
 
 // set sets the contact with a backup.
 func (c *contacts) set(path string, v backupContact) {
-	if was := c.backups[path]; was.nameless {
-		c.nameless--
-		c.names[was.asker]--
-	}
+	c.remove(path)
 	if v.nameless {
 		c.nameless++
-		c.names[v.asker]++
+		if c.names[v.asker] == nil {
+			c.names[v.asker] = map[string]struct{}{}
+		}
+		c.names[v.asker][path] = struct{}{}
 	}
 	c.backups[path] = v
+}
+
+func (c *contacts) remove(path string) {
+	if was := c.backups[path]; was.nameless {
+		c.nameless--
+		if delete(c.names[was.asker], path); len(c.names[was.asker]) == 0 {
+			delete(c.names, was.asker)
+		}
+	}
+	delete(c.backups, path)
 }
 
 // nameless reports whether no partition has the backup, as far as the handle and the index know. A handle that
@@ -61,6 +101,11 @@ func (s *Set) nameless(b *Backup) bool {
 	return err != nil || !there
 }
 
+// unlisted reports whether refused names of a mail server are not listed, although the census would still have them.
+func (s *Set) unlisted(v serverContact) bool {
+	return !v.Unlisted.IsZero() && apart(v.Unlisted, s.opt.Now()) <= namesAge
+}
+
 // mayHaveRefusal reports whether the index may have a refusal of this path.
 func (s *Set) mayHaveRefusal(path string) (there bool) {
 	err := s.index.View(func(t *index.Txn) (err error) {
@@ -71,7 +116,7 @@ func (s *Set) mayHaveRefusal(path string) (there bool) {
 }
 
 // limitNames drops the refusals of names without a backup that the index has no place for.
-func (s *Set) limitNames(backups map[string]backupContact) error {
+func (s *Set) limitNames(servers map[string]serverContact, backups map[string]backupContact) error {
 	return s.index.View(func(t *index.Txn) error {
 		var listed map[string]int
 		for path, v := range backups {
@@ -90,6 +135,7 @@ func (s *Set) limitNames(backups map[string]backupContact) error {
 			}
 			if listed[v.asker]++; listed[v.asker] > namesMost {
 				delete(backups, path)
+				unlist(servers, v.asker)
 			}
 		}
 		return nil

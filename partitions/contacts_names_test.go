@@ -103,6 +103,52 @@ func TestRefusedNamesAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.wantLacks("after a week", map[string]int{"refused user/anne": 0, "refused user/bob": 0, "refused user/nobody7": 0})
+	if h.unlisted("repl [127.0.0.1]") {
+		t.Error("refused users count as not listed after a week")
+	}
+}
+
+// unlisted reports whether status shows that refused users of a mail server are not listed.
+func (h *host) unlisted(client string) bool {
+	h.t.Helper()
+	st, err := h.set.Status()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, s := range st.Servers {
+		if s.Client == client {
+			return s.Unlisted
+		}
+	}
+	h.t.Fatalf("no mail server %s", client)
+	return false
+}
+
+// Not all refused users of a mail server had a place. The status shows that for a week, although some of those that had
+// one were reached meanwhile.
+func TestUnlistedNames(t *testing.T) {
+	const most, more = 1000, 300
+	h, clock, _ := contactHost(t)
+	h.sync("anne", newSource("user.anne"))
+	for i := range most + more {
+		if h.refuse("repl [127.0.0.1]", fmt.Sprint("nobody", i)); i%more == 0 {
+			h.keys()
+		}
+	}
+	h.keys()
+	c := h.client()
+	defer c.s.Close()
+	for i := range more {
+		if _, _, err := c.getUser(fmt.Sprint("nobody", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, day := range []int{0, 3, 6, 9} {
+		if h.unlisted("repl [127.0.0.1]") != (day < 7) {
+			t.Errorf("on day %d", day)
+		}
+		clock.pass(3 * 24 * time.Hour)
+	}
 }
 
 // Names that mail servers ask for, and that are then reached or refused, take no place of backups in memory.

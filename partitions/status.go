@@ -137,7 +137,7 @@ func (s *Set) Status() (*Status, error) {
 	}
 	for _, client := range slices.Sorted(maps.Keys(known)) {
 		v := known[client]
-		out.Servers = append(out.Servers, ServerStatus{Client: client, Last: v.Last, Refused: v.Refused, Refusals: v.Refusals, Backups: reached[client], Unlisted: out.names[client] >= namesMost})
+		out.Servers = append(out.Servers, ServerStatus{Client: client, Last: v.Last, Refused: v.Refused, Refusals: v.Refusals, Backups: reached[client], Unlisted: out.names[client] >= namesMost || s.unlisted(v)})
 	}
 	for _, t := range s.Troubles() {
 		k := troubleKey{scope: troubleScope{partition: t.Partition, backup: t.Backup}, kind: troubleKind(t.Kind)}
