@@ -273,6 +273,8 @@ func writeEntry(t *index.Txn, path string, e *entry) error {
 	return t.Set(index.BackupKey(path), v)
 }
 
+// readEntry returns nil for a value that cannot be decoded: the bucket has everything. What the index has of the
+// backup then stays in it without use.
 func (s *Set) readEntry(path string) (e *entry, err error) {
 	err = s.index.View(func(t *index.Txn) error {
 		v, err := t.Get(index.BackupKey(path))
@@ -283,7 +285,11 @@ func (s *Set) readEntry(path string) (e *entry, err error) {
 			return err
 		}
 		e = new(entry)
-		return json.Unmarshal(v, e)
+		if err := json.Unmarshal(v, e); err != nil {
+			s.log.Error("the index entry of a backup cannot be read: the index is made again from the bucket", "backup", path, "err", err)
+			e = nil
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("index entry of %s: %w", path, err)

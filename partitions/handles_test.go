@@ -280,3 +280,30 @@ func TestForgetBesideOthers(t *testing.T) {
 		t.Errorf("%d handles, want one", n)
 	}
 }
+
+// The index entry of a backup is missing, or cannot be read, when a process begins. The backup is not taken for a name
+// without a backup, and the next sync makes its index again.
+func TestHandleOfUnreadableEntry(t *testing.T) {
+	h := newHost(t, newStore())
+	anne, bob := newSource("user.anne"), newSource("user.bob")
+	h.sync("bob", bob)
+	for i, spoil := range []func(*index.Txn) error{
+		func(t *index.Txn) error { return t.Delete(index.BackupKey("user/anne")) },
+		func(t *index.Txn) error { return t.Set(index.BackupKey("user/anne"), []byte("{")) },
+	} {
+		anne.deliver(mail(2*i, 300))
+		h.sync("anne", anne)
+		h.stop()
+		h.start()
+		if err := h.index.Update(spoil); err != nil {
+			t.Fatal(err)
+		}
+		anne.deliver(mail(2*i+1, 300))
+		h.sync("anne", anne)
+		h.sync("bob", bob)
+		h.expectSame("anne", anne)
+		if n := h.set.Handles(); n != 2 {
+			t.Errorf("%d handles, want those of two backups", n)
+		}
+	}
+}
