@@ -121,6 +121,7 @@ func (s *Set) census(ctx context.Context) error {
 	if err := s.forgetNames(); err != nil {
 		return err
 	}
+	defer s.recountOwed()
 	return s.markCensus(begun)
 }
 

@@ -11,15 +11,13 @@ import (
 
 // A mail server may ask for any number of names. The index gets a contact with a backup only if a partition has
 // the backup. Two things are kept without a backup, too, because they may be about a new user: that a command was
-// refused, and that a comparison is owed. Their number is limited, and the census drops them after namesAge.
+// refused, and that a comparison is owed (owing.go). Their number is limited, and the census drops them after namesAge.
 const (
 	// namesMost is how many refused names without a backup the index has, and the memory, of a mail server.
 	namesMost = 1000
 	// namesInMemory limits those of all mail servers in memory. They take no place from backups that exist. A mail
 	// server with fewer of them takes the place of one with more.
 	namesInMemory = contactsMost / 2
-	// owedMost is how many backups may owe a comparison before those that do not exist owe none.
-	owedMost = 2000
 	// namesAge is the age of what the census drops.
 	namesAge = 7 * 24 * time.Hour
 )
@@ -187,8 +185,8 @@ func (s *Set) forgetNames() error {
 				return json.Unmarshal(value, &r) == nil && apart(r.At, s.opt.Now()) > namesAge
 			}),
 			dropOld(t, pages, index.OwedPrefix(), index.OwedPathOf, func(value []byte) bool {
-				var at time.Time // older versions have set no value
-				return json.Unmarshal(value, &at) != nil || apart(at, s.opt.Now()) > namesAge
+				var is owing
+				return is.parse(value) != nil || apart(is.At, s.opt.Now()) > namesAge
 			}))
 	})
 }

@@ -3,6 +3,7 @@ package partitions_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -225,31 +226,56 @@ func TestCensusForgetsNames(t *testing.T) {
 	h.wantLacks("anne", map[string]int{"compare user/anne": 0})
 }
 
-// Names without a backup that owe a comparison are bounded, and end after a week. Backups always owe it.
+// owe notes for a mail server that names owe a comparison, and returns for how many there was room.
+func (h *host) owe(client, name string, n int) (room int) {
+	for i := range n {
+		if err := h.set.Owe(repository.UserName(fmt.Sprint(name, i)), client); err == nil {
+			room++
+		}
+	}
+	return room
+}
+
+// Names without a backup that owe a comparison are bounded for each mail server, by their bytes, and end after a week.
+// Backups always owe it.
 func TestOwedNamesAreBounded(t *testing.T) {
-	const most = 2000
+	const least, many = 1800, 1900
 	h, clock, _ := contactHost(t)
 	h.sync("anne", newSource("user.anne"))
 	if err := h.set.Census(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	before := h.keys()
-	refused := 0
-	for i := range most + 50 {
-		if err := h.set.Owe(repository.UserName(fmt.Sprint("nobody", i))); err != nil {
-			refused++
-		}
+	room := h.owe("large", "nobody", many)
+	if room < least || room == many {
+		t.Fatalf("room for %d names", room)
 	}
-	if err := h.set.Owe(repository.UserName("nobody0")); err != nil {
+	h.stop()
+	h.start()
+	if n := h.owe("large", "other", 1); n != 0 {
+		t.Error("there is room in the next process")
+	}
+	if n := h.owe("small", "new", 200); n != 200 {
+		t.Errorf("room for %d names of another mail server", n)
+	}
+	if n := h.owe("names", strings.Repeat("x", 1000), 900); n < 100 || n == 900 {
+		t.Errorf("room for %d long names", n)
+	}
+	if n := h.owe("large", "new", 1); n != 1 {
+		t.Error("a name that owes a comparison already is refused")
+	}
+	if err := h.set.Owe(repository.UserName("anne"), "large"); err != nil {
 		t.Error(err)
-	}
-	if err := h.set.Owe(repository.UserName("anne")); err != nil {
-		t.Error(err)
-	}
-	if n := h.keys() - before; n != most+1 || refused != 50 {
-		t.Errorf("%d keys more, %d refused", n, refused)
 	}
 	h.wantLacks("anne", map[string]int{"compare user/anne": 0})
+	for i := range 10 {
+		if err := h.set.Settle(repository.UserName(fmt.Sprint("nobody", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := h.owe("large", "other", 20); n < 5 || n > 15 {
+		t.Errorf("room for %d names after 10 were compared", n)
+	}
 	clock.pass(8 * 24 * time.Hour)
 	if err := h.set.Census(t.Context()); err != nil {
 		t.Fatal(err)
@@ -258,4 +284,71 @@ func TestOwedNamesAreBounded(t *testing.T) {
 		t.Errorf("%d keys more after a week", n)
 	}
 	h.wantLacks("after a week", map[string]int{"compare user/anne": 0})
+	if n := h.owe("large", "nobody", 20); n != 20 {
+		t.Errorf("after a week, room for %d names", n)
+	}
+}
+
+// While no recent census shows which backups there are, many names may be backups of another host: they owe
+// a comparison. Those that exist then take no room.
+func TestOwedNamesWithoutACensus(t *testing.T) {
+	const many = 2000
+	h, clock, store := contactHost(t)
+	if n := h.owe("large", "user", many); n != many {
+		t.Errorf("before the first census, room for %d of %d names", n, many)
+	}
+	for i := range many {
+		if err := h.set.Settle(repository.UserName(fmt.Sprint("user", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	clock.pass(partitions.CensusAge + time.Minute)
+	if n := h.owe("large", "user", many); n != many {
+		t.Errorf("after an old census, room for %d of %d names", n, many)
+	}
+	far := newHost(t, store)
+	far.sync("user1", newSource("user.user1"))
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.owe("large", "user", 3); n != 3 {
+		t.Errorf("names that owe a comparison already: %d of 3", n)
+	}
+	if n := h.owe("large", "more", 1); n != 0 {
+		t.Error("there is room for more names, with a new census")
+	}
+}
+
+// A value of the index about a backup cannot be read: it may exist, so it owes a comparison, and its refusal is listed.
+// The index entry of another backup is missing: it owes one as well, beside names that take all room.
+func TestOwedBesideMissingValues(t *testing.T) {
+	h, _, _ := contactHost(t)
+	for _, user := range []string{"anne", "bob"} {
+		h.sync(user, newSource("user."+user))
+	}
+	h.keys()
+	if err := h.set.Census(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	h.start()
+	if n := h.owe("repl [127.0.0.1]", "nobody", 1900); n == 1900 {
+		t.Fatal("there is still room: this test no longer covers its case")
+	}
+	if err := h.index.Update(func(t *index.Txn) error {
+		return errors.Join(t.Set(index.SummaryKey("p0", "user/carol"), []byte("{")), t.Set(index.BackupKey("user/anne"), []byte("{")), t.Delete(index.BackupKey("user/bob")))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"anne", "bob", "carol"} {
+		if err := h.set.Owe(repository.UserName(user), "repl [127.0.0.1]"); err != nil {
+			t.Errorf("%s: %v", user, err)
+		}
+		if owes, err := h.set.Owes(repository.UserName(user)); err != nil || !owes {
+			t.Errorf("%s owes %v, %v", user, owes, err)
+		}
+	}
 }

@@ -44,6 +44,7 @@ type Set struct {
 	censuses censuses
 	received amountCounter
 	contacts *contacts
+	owed     owedNames
 	// forgotSent is the last period in which forgetSent has run. Only writeContacts uses it.
 	forgotSent uint32
 

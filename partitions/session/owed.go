@@ -23,7 +23,7 @@ func (x *Session) owed() {
 
 // compareLater records that the client has to compare the whole user.
 func (x *Session) compareLater(n repository.Name) {
-	if err := x.set.Owe(n); err != nil {
+	if err := x.set.Owe(n, x.who.Client); err != nil {
 		x.log.Warn("run sync_client -u for this user once the backup can be used: not all of it is known to be as at the source", "backup", n.Path(), "err", err)
 	}
 }
