@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -305,5 +306,44 @@ func TestHandleOfUnreadableEntry(t *testing.T) {
 		if n := h.set.Handles(); n != 2 {
 			t.Errorf("%d handles, want those of two backups", n)
 		}
+	}
+}
+
+// A connection loses the leases of many backups, because it was idle. It holds no more names than before then.
+func TestHeldNamesAfterLostLeases(t *testing.T) {
+	h, clock, _ := contactHost(t)
+	long := strings.Repeat("x", 3900)
+	var there []*source
+	for i := 0; i*heldSize(long) < 600<<10; i++ {
+		user := fmt.Sprint(long, i)
+		there = append(there, newSource("user."+user))
+		h.sync(user, there[i])
+	}
+	c, other := h.client(), h.client()
+	for _, box := range append(there, newSource("user.nobody")) {
+		if err := c.s.GetQuota(t.Context(), box.name, nowhere); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clock.pass(time.Minute)
+	for _, box := range there {
+		if err := other.s.GetQuota(t.Context(), box.name, nowhere); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, box := range there {
+		if err := c.s.GetQuota(t.Context(), box.name, nowhere); !errors.Is(err, cyrus.ErrLocked) {
+			t.Fatalf("%v, want ErrLocked", err)
+		}
+	}
+	most := 0
+	for i := range 1000 {
+		if err := c.s.GetQuota(t.Context(), fmt.Sprint("user.nobody", i), nowhere); err != nil {
+			t.Fatal(err)
+		}
+		most = max(most, h.set.Handles()-len(there))
+	}
+	if most > 512<<10/heldSize("nobody000")+10 {
+		t.Errorf("%d names were held", most)
 	}
 }

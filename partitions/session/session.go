@@ -187,6 +187,7 @@ func (x *Session) release(b *partitions.Backup) {
 func (x *Session) leave(b *partitions.Backup) {
 	delete(x.held, b)
 	x.heldBytes -= heldSize(b)
+	x.lastingBytes = min(x.lastingBytes, x.heldBytes)
 	if x.last == b {
 		x.last = nil
 	}
