@@ -125,8 +125,8 @@ func (h *host) unlisted(client string) bool {
 	return false
 }
 
-// Not all refused users of a mail server had a place. The status shows that for a week, although some of those that had
-// one were reached meanwhile.
+// Not all refused users of a mail server had a place. The status shows that for a week, although others were
+// reached meanwhile.
 func TestUnlistedNames(t *testing.T) {
 	const most, more = 1000, 300
 	h, clock, _ := contactHost(t)
@@ -290,7 +290,7 @@ func TestOwedNamesAreBounded(t *testing.T) {
 }
 
 // While no recent census shows which backups there are, many names may be backups of another host: they owe
-// a comparison. Those that exist then take no room.
+// a comparison. They take no room if they exist then.
 func TestOwedNamesWithoutACensus(t *testing.T) {
 	const many = 2000
 	h, clock, store := contactHost(t)

@@ -282,7 +282,7 @@ func TestForgetBesideOthers(t *testing.T) {
 	}
 }
 
-// The index entry of a backup is missing, or cannot be read, when a process begins. The backup is not taken for a name
+// The index entry of a backup is missing, or cannot be read, when a process begins. The backup does not count as a name
 // without a backup, and the next sync makes its index again.
 func TestHandleOfUnreadableEntry(t *testing.T) {
 	h := newHost(t, newStore())

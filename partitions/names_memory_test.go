@@ -14,7 +14,7 @@ func heldSize(name string) int { return 1250 + len(name) + len(name)/4 }
 // session and the Set.
 func TestMemoryOfHeldNames(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector takes memory of its own")
+		t.Skip("the race detector takes memory, too")
 	}
 	const clients, all = 40, 400 << 10
 	h := newHostWith(t, shortWait, newStore())

@@ -182,7 +182,7 @@ func TestTakenMessageThatIsGone(t *testing.T) {
 	}
 }
 
-// What is dropped makes room for others: they do not go to a pack.
+// Dropped messages make room for others: they do not go to a pack.
 func TestTakenMessageMakesRoom(t *testing.T) {
 	x := beginTaken(t, plainClient)
 	x.deliver(1, true, x.adam)

@@ -54,8 +54,8 @@ func (g *Stage) Dropped(id cyrus.GUID) bool {
 	return dropped
 }
 
-// fromTaker copies a message that was dropped. It returns nil if it was not. A fence does not matter: what was
-// staged, the connection has sent.
+// fromTaker copies a message that was dropped. It returns nil if it was not. A fence does not matter: the
+// connection has sent the message.
 func (w *Writer) fromTaker(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	path, dropped := w.stage.dropped[g]
 	if !dropped {
