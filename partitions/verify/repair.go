@@ -81,16 +81,34 @@ func Repair(ctx context.Context, f *repository.Found, o RepairOptions) (RepairRe
 	if r.done.Found == 0 || w.diagnosis.unfinished != nil {
 		return r.done, w.diagnosis.unfinished
 	}
-	r.diagnosis, r.blocks, r.first = w.diagnosis, w.blocks, w.first
-	if foreign, err := r.setAsideForeign(ctx); err != nil || foreign {
-		return r.done, err
+	for round := 0; w != nil && round < rounds && err == nil; round++ {
+		w, err = r.round(w)
 	}
-	if err := r.locked(ctx); err != nil {
-		return r.done, err
-	}
-	w, err = runSettled(ctx, f, Options{Report: r.reportLeft, Step: o.Step})
-	r.done.Left = w.done
+	r.left.release()
 	return r.done, err
+}
+
+// rounds is how often a backup is repaired and verified. A log may have several histories, after a bucket was set back or hosts
+// have written to copies of it. The repair of one can make readers choose another one, which has damage, too.
+const rounds = 3
+
+// round repairs what a verifier has found, and verifies the backup again. It returns the verifier for the next round, or nil if
+// another one would not help.
+func (r *repairer) round(w *verifier) (next *verifier, err error) {
+	r.diagnosis, r.blocks, r.first = w.diagnosis, w.blocks, w.first
+	r.left, r.changes = heldBack{report: r.reportLeft}, 0
+	if foreign, err := r.setAsideForeign(r.ctx); err != nil || foreign {
+		return nil, err
+	}
+	if err := r.locked(r.ctx); err != nil {
+		return nil, err
+	}
+	next, err = runSettled(r.ctx, r.f, Options{Report: r.leave, Step: r.o.Step})
+	r.done.Left = next.done
+	if len(r.left.held) == 0 || r.changes == 0 || next.diagnosis.unfinished != nil {
+		return nil, err
+	}
+	return next, err
 }
 
 // repairer repairs one backup.
@@ -104,19 +122,25 @@ type repairer struct {
 	first     uint64          // the first commit at that time
 	lock      *repository.Lock
 	done      RepairResult
+	changes   int      // of this round
+	left      heldBack // damage that this round has left
 }
 
 func (r *repairer) report(o Outcome, object, format string, args ...any) {
 	r.done.Outcomes[o]++
+	r.changes++
 	r.o.Report(Change{o, object, fmt.Sprintf(format, args...)})
 }
 
-// reportLeft reports damage that is left at the end.
-func (r *repairer) reportLeft(p Problem) {
+// leave holds damage back that a round has left.
+func (r *repairer) leave(p Problem) {
 	if !p.Missing && !p.Lost {
-		r.report(Unchanged, p.Object, "%s", p.Text)
+		r.left.add(p)
 	}
 }
+
+// reportLeft reports damage that is left at the end.
+func (r *repairer) reportLeft(p Problem) { r.report(Unchanged, p.Object, "%s", p.Text) }
 
 // unsound reports whether an object with blocks is damaged or missing. An object that was
 // written since verify is sound.

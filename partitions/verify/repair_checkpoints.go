@@ -65,7 +65,7 @@ func (r *repairer) rebuild(ctx context.Context) (useless []uint64, err error) {
 	maps.Copy(orNew(&bad), r.diagnosis.checkpoints)
 	for _, n := range slices.Sorted(maps.Keys(bad)) {
 		m, err := r.rehoused(ctx, n)
-		if err == nil && m == nil {
+		if err == nil && m == nil && !r.lost(n) {
 			m, err = r.replayed(ctx, n)
 		}
 		if err != nil {
@@ -82,6 +82,12 @@ func (r *repairer) rebuild(ctx context.Context) (useless []uint64, err error) {
 		r.report(Repaired, history.CheckpointKey(r.f.Path, n), "rebuilt")
 	}
 	return useless, nil
+}
+
+// lost reports whether the log records a commit as lost. An object may still have a commit with this number, of another history:
+// readers ignore a checkpoint with its state.
+func (r *repairer) lost(n uint64) bool {
+	return slices.ContainsFunc(slices.Concat(r.diagnosis.log, r.diagnosis.bridged), func(l history.LostRange) bool { return l.From <= n && n <= l.To })
 }
 
 func orNew(m *map[uint64]bool) map[uint64]bool {
