@@ -144,15 +144,19 @@ func (r *repairer) replayTo(ctx context.Context, n uint64, fromLog bool) (m *his
 	if err != nil {
 		return nil, err
 	}
-	for c, err := range r.f.Log().CommitsAfter(ctx, m.Tip(), n) {
+	// Not CommitsAfter: only with the next commits, readers know which of two commits with this number belongs to the log.
+	for c, err := range r.f.Log().CommitsToEnd(ctx, m.Tip()) {
 		if err == nil {
 			err = m.Apply(c)
 		}
 		if err != nil {
 			return nil, errors.Join(err, m.Close())
 		}
+		if m.Tip().Number == n {
+			return m, nil
+		}
 	}
-	return m, nil
+	return nil, errors.Join(history.ErrAbsent, m.Close())
 }
 
 // newCheckpoint writes a checkpoint of the newest state.
