@@ -89,7 +89,7 @@ func (p *push) mailboxes(ctx context.Context, there state) error {
 	if err != nil {
 		return err
 	}
-	sent := map[cyrus.GUID]bool{}
+	sent, renewed := map[cyrus.GUID]bool{}, false
 	for _, b := range boxes {
 		n, err := p.c.updateOrFull(ctx, b, there, missing, sent)
 		p.applies += n
@@ -99,8 +99,11 @@ func (p *push) mailboxes(ctx context.Context, there state) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
-		if p.acked != nil {
+		if p.acked != nil && (n > 0 || !renewed) {
 			p.acked(b)
+		}
+		if _, known := there[b.uniqueid]; cyrus.IsInbox(b.name) && !known {
+			renewed = true // it may have ended everything that the server has listed before
 		}
 	}
 	return nil

@@ -252,7 +252,7 @@ func (w *soak) isEmpty(u *soakUser) bool {
 	return w.home(u) < 0 || len(w.parts[w.home(u)].store.Keys(history.LogPrefix(u.path()))) == 0
 }
 
-// same checks that another host requests nothing.
+// same checks that another host requests nothing, unless it finds its index out of date.
 func (w *soak) same(u *soakUser, h *soakHost) error {
 	p := &push{c: h.connection(), user: u.name, account: u.account}
 	err := p.run(w.t.Context())
@@ -263,6 +263,8 @@ func (w *soak) same(u *soakUser, h *soakHost) error {
 		return nil
 	case err == nil && h.doubts.Swap(false):
 		return w.same(u, h)
+	case err != nil && heals(err):
+		return w.syncWith(u, h)
 	case err != nil || p.applies > 0:
 		return fmt.Errorf("the bucket is complete for %s, but %s needs %d commands, %w: %s", u.name, h.name, p.applies, err, p.last)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -113,6 +114,20 @@ func (w *soak) forgetOptions(t *soakTool) maintenance.ForgetOptions {
 		Merge: maintenance.MergeOptions{PackSize: 16 << 10, Before: maintenance.LastDay(w.clock.now(), maintenance.MinLogAge)}}
 }
 
+// beginAll syncs users whose first commit was not put: after a day, such a backup blocks collections.
+func (w *soak) beginAll(part int) error {
+	s := w.parts[part].store
+	for _, u := range slices.Clone(w.users) {
+		if len(s.Keys(repository.BackupInfoKey(u.path()))) == 0 || len(s.Keys(history.LogPrefix(u.path()))) > 0 {
+			continue
+		}
+		if err := w.sync(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // finishMessage runs compact in the following nights, until the erasure is done.
 func (w *soak) finishMessage(part int, u *soakUser) error {
 	for range 12 {
@@ -125,6 +140,9 @@ func (w *soak) finishMessage(part int, u *soakUser) error {
 			if err := w.sync(u); err != nil {
 				return err
 			}
+		}
+		if err := w.beginAll(part); err != nil {
+			return err
 		}
 		if err := w.compact(pick(w, w.tools), part, false); err != nil {
 			return err

@@ -20,6 +20,7 @@ type soakUser struct {
 	lied    bool               // commits may carry wrong times: a clock was wrong
 	amid    bool               // a tool works on the backup
 	again   bool               // a sync has reached a host while a tool worked
+	back    bool               // the source was set back and may use UIDs again, and has not synced everything since
 	moved   int                // the partition into which the backup was moved, plus 1; 0 = it was not
 }
 
@@ -31,6 +32,15 @@ func (u *soakUser) sorted() (out []*source) {
 		out = append(out, u.account.boxes[id])
 	}
 	return out
+}
+
+// ack records that a host has answered a mailbox with OK. A new INBOX ends all others, also those of the same person, who
+// had renamed the former one.
+func (u *soakUser) ack(b *source) {
+	if cyrus.IsInbox(b.name) && u.acked[b.uniqueid] == nil {
+		clear(u.acked)
+	}
+	u.acked[b.uniqueid] = b.clone()
 }
 
 func (w *soak) newUser() *soakUser {
@@ -189,7 +199,7 @@ func (w *soak) restoreSource() error {
 			if o.uniqueid == b.uniqueid && o.modseq < b.modseq && len(o.live()) > 0 && o.hasBodies() {
 				old := o.clone()
 				old.name = b.name
-				u.account.boxes[b.uniqueid] = old
+				u.account.boxes[b.uniqueid], u.back = old, true
 				w.note("%s: %s is restored from modseq %d to %d", u.name, b.name, b.modseq, old.modseq)
 				return w.sync(u)
 			}

@@ -30,7 +30,7 @@ func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 	if !quiet {
 		return w.checkAcked(u)
 	}
-	u.acked, u.all = map[string]*source{}, true
+	u.acked, u.all, u.back = map[string]*source{}, true, false
 	for id, b := range u.account.boxes {
 		u.acked[id] = b.clone()
 	}
@@ -50,7 +50,7 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	failures, healed := 0, map[string]bool{}
 	var attempts []string
 	for range syncTries {
-		p := &push{c: h.connection(), user: u.name, account: u.account, all: w.rolled || w.undone, acked: func(b *source) { u.acked[b.uniqueid] = b.clone() }}
+		p := &push{c: h.connection(), user: u.name, account: u.account, all: w.rolled || w.undone, acked: u.ack}
 		err := p.run(w.t.Context())
 		p.c.s.Restart(w.t.Context())
 		attempts = append(attempts, fmt.Sprintf("%d commands, %v, %s", p.applies, err, p.last))
@@ -58,7 +58,7 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 		switch {
 		case h.dead.Load():
 			return false, nil
-		case err != nil && !healed[err.Error()] && heals(err):
+		case err != nil && !healed[err.Error()] && (heals(err) || u.back && asksForAll(err)):
 			healed[err.Error()] = true // each mailbox may have its own loss
 		case err != nil && !w.excused(u, h, err):
 			return false, fmt.Errorf("sync of %s to %s: unexpected error: %w", u.name, h.name, err)
@@ -107,6 +107,12 @@ func heals(err error) bool {
 	return errors.Is(err, cyrus.ErrNonexistent) ||
 		errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) &&
 			(strings.Contains(err.Error(), "lacks what the index") || strings.Contains(err.Error(), "removed before a late commit"))
+}
+
+// asksForAll reports whether the host wants a mailbox as a whole: the client has not sent a message, because it believes that
+// the host has it under this UID.
+func asksForAll(err error) bool {
+	return errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) && strings.Contains(err.Error(), "asked for as a whole")
 }
 
 // excused reports whether current trouble explains an error.
