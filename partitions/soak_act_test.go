@@ -1,7 +1,6 @@
 package partitions_test
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -96,12 +95,7 @@ func (w *soak) replaceUser() error {
 // Events of processes and their disks.
 var processEvents = []soakEvent{
 	{2, "restart", true, func(w *soak) error { return pick(w, w.hosts).restart(nil) }},
-	{2, "index lost", true, func(w *soak) error {
-		h := pick(w, w.hosts)
-		clear(h.knows)
-		h.vague = false
-		return h.restart(func() error { return os.RemoveAll(h.dir) })
-	}},
+	{2, "index lost", true, func(w *soak) error { return pick(w, w.hosts).loseIndex() }},
 	{2, "index saved", false, func(w *soak) error {
 		h := pick(w, w.hosts)
 		return h.restart(func() error {

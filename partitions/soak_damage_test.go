@@ -366,8 +366,15 @@ func (w *soak) heal() error {
 	return nil
 }
 
-// healUser makes a user's backup equal to the source again.
+// healUser makes a user's backup equal to the source again. Now and then a host reads the damage with a new index: one that has
+// an index needs nothing of the log.
 func (w *soak) healUser(u *soakUser) error {
+	if w.one(4) {
+		w.note("damage is read with a new index")
+		if err := pick(w, w.hosts).loseIndex(); err != nil {
+			return err
+		}
+	}
 	if err := w.syncPatiently(u); err != nil {
 		return err
 	}

@@ -151,6 +151,13 @@ func (h *soakHost) restart(meanwhile func() error) error {
 	return h.start()
 }
 
+// loseIndex restarts the process with a new index.
+func (h *soakHost) loseIndex() error {
+	clear(h.knows)
+	h.vague = false
+	return h.restart(func() error { return os.RemoveAll(h.dir) })
+}
+
 // die kills the process: the next start finds its index as of this moment.
 func (h *soakHost) die(string, string) {
 	if h.dead.Load() {
