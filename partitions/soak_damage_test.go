@@ -390,6 +390,7 @@ func (w *soak) healUser(u *soakUser) error {
 		return fmt.Errorf("verify: %w, %q; there are %q", err, problems, w.keys(u))
 	}
 	delete(w.ill.users, u)
+	w.harmed[u.path()] = true
 	for _, h := range w.hosts {
 		if err := w.syncWith(u, h); err != nil {
 			return err

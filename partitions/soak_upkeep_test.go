@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -259,7 +260,7 @@ func (w *soak) collect(t *soakTool, c repository.Config) (*collection.Result, er
 	if err != nil {
 		return &collection.Result{}, err
 	}
-	o := collection.Options{Lock: t.lock(), Cache: t.cacheDir(), PackSize: 16 << 10, RewriteGain: 1}
+	o := collection.Options{Lock: t.lock(), Cache: t.cacheDir(), PackSize: 16 << 10, RewriteGain: 1, AcceptMissing: w.acceptable()}
 	if len(due) > 0 {
 		o.Erase = erasure.Packs(w.t.Context(), c, due)
 		if err := erasure.Sweep(w.t.Context(), c, due, t.lock()); err != nil {
@@ -269,9 +270,29 @@ func (w *soak) collect(t *soakTool, c repository.Config) (*collection.Result, er
 	w.beforeRemoval(t, w.partOf(c.Store.(*faultstore.Store)))
 	r, err := collection.Collect(w.t.Context(), c, o)
 	if err == nil && r.Blocking == 0 {
+		w.accept(c)
 		err = w.settle(t, c, due, r)
 	}
 	return r, err
+}
+
+// acceptable returns the backups of users who have lost commits by damage: a person knows that, and says so once.
+func (w *soak) acceptable() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.harmed)
+}
+
+// accept forgets which backups of a partition have lost commits, after a complete pass.
+func (w *soak) accept(c repository.Config) {
+	at := w.partOf(c.Store.(*faultstore.Store))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, u := range w.users {
+		if w.home(u) == at {
+			delete(w.harmed, u.path())
+		}
+	}
 }
 
 // condemn puts a pack on the list, although it may be used: it will be rewritten.

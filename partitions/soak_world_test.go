@@ -44,10 +44,11 @@ type soak struct {
 	aside   []soakAside
 	owners  map[string]map[string]bool // which backups have ever had a message or mailbox: by GUID or uniqueid, and by path
 	erased  map[string]string          // of whom, by GUID or uniqueid
+	harmed  map[string]bool            // paths of backups that may have lost commits since the last complete collection
 
 	unzip *zstd.Decoder
 
-	mu    sync.Mutex // guards trace: hosts log in the background
+	mu    sync.Mutex // guards trace, counts and harmed: hosts log in the background
 	trace []string
 }
 
@@ -74,7 +75,7 @@ func (p *soakPart) Config() repository.Config {
 }
 
 func newSoak(t *testing.T, seed uint64) *soak {
-	w := &soak{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), clock: new(soakClock), counts: map[string]int{}, owners: map[string]map[string]bool{}, erased: map[string]string{}, events: soakEvents()}
+	w := &soak{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), clock: new(soakClock), counts: map[string]int{}, owners: map[string]map[string]bool{}, erased: map[string]string{}, harmed: map[string]bool{}, events: soakEvents()}
 	if w.undamaged() {
 		w.events = slices.DeleteFunc(w.events, func(e soakEvent) bool {
 			return slices.ContainsFunc(slices.Concat(bucketEvents, clockEvents), func(b soakEvent) bool { return b.name == e.name })

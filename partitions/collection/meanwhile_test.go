@@ -111,3 +111,21 @@ func TestErasedBeforeItWasFound(t *testing.T) {
 	w.mem.Lose(unknown)
 	w.nights(2, true)
 }
+
+// The commit that a pass has found last is damaged later, when the log has gone on, and a checkpoint has its state. The backup
+// is the same one.
+func TestNewestCommitDamagedLater(t *testing.T) {
+	for name, damage := range map[string]func(w *world, key, other string){
+		"truncated": func(w *world, key, _ string) { w.mem.Truncate(key, 20) },
+		"swapped":   func(w *world, key, other string) { w.mem.Swap(key, other) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := missingBert(t)
+			w.commit("bert", map[int]string{4: ""})
+			w.checkpoint("bert")
+			w.commit("bert", nil)
+			damage(w, "backups/user/bert/log/0000000000000002.tar.zst", "backups/user/bert/log/0000000000000001.tar.zst")
+			w.nights(2, false)
+		})
+	}
+}

@@ -183,10 +183,8 @@ func continues(ctx context.Context, log *history.Log, id string, newest uint64, 
 		return h.Random == was.Random, nil
 	case failed(err):
 		return false, err
-	case errors.Is(err, history.ErrAbsent): // retention has removed it since
-		return sameID && newest > was.Commit, nil
 	}
-	return false, nil
+	return sameID && newest > was.Commit, nil // retention has removed it since, or it is damaged, and the log goes on
 }
 
 // isAside reports whether a backup in the register was set aside since, and the copy is complete. An older copy explains
