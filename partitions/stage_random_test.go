@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -23,13 +24,16 @@ type crowd struct {
 	users  []string
 	boxes  map[string][]*source // by user
 	sizes  []int                // of the messages that were delivered, by number
-	faults int                  // remaining; they are off while the test reads the stores
-	off    bool
 	oks    int
+
+	mu     sync.Mutex // hosts put and read in the background, too
+	luck   *rand.Rand
+	faults int // remaining; they are off while the test reads the stores
+	off    bool
 }
 
 func newCrowd(t *testing.T, seed uint64) *crowd {
-	w := &crowd{t: t, r: rand.New(rand.NewPCG(seed, 9)), boxes: map[string][]*source{}, users: []string{"ann", "ben", "cat", "dan"}}
+	w := &crowd{t: t, r: rand.New(rand.NewPCG(seed, 9)), luck: rand.New(rand.NewPCG(seed, 10)), boxes: map[string][]*source{}, users: []string{"ann", "ben", "cat", "dan"}}
 	var stores []objstore.Store
 	for range 1 + w.r.IntN(2) {
 		s := newStore()
@@ -66,8 +70,24 @@ func (w *crowd) deliver() {
 	}
 }
 
+// switchOff switches faults off or on again.
+func (w *crowd) switchOff(off bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.off = off
+}
+
+// mayFail lets some requests fail.
+func (w *crowd) mayFail(requests int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults = requests
+}
+
 func (w *crowd) fault(string, string) error {
-	if w.off || w.faults == 0 || w.r.IntN(6) > 0 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.off || w.faults == 0 || w.luck.IntN(6) > 0 {
 		return nil
 	}
 	w.faults--
@@ -154,8 +174,8 @@ func (w *crowd) refused(err error) {
 // hasBodies checks that the bucket has each message of a mailbox whose command was answered with OK.
 func (w *crowd) hasBodies(box *source) {
 	w.t.Helper()
-	w.off = true
-	defer func() { w.off = false }()
+	w.switchOff(true)
+	defer w.switchOff(false)
 	path := w.h.set.NameOf(box.name).Path()
 	for _, s := range w.stores {
 		m := load(w.t, s, path)
@@ -184,7 +204,7 @@ func TestSeveralAtRandom(t *testing.T) {
 				for range 1 + w.r.IntN(8) {
 					w.deliver()
 				}
-				w.faults = w.r.IntN(3) * w.r.IntN(3)
+				w.mayFail(w.r.IntN(3) * w.r.IntN(3))
 				for _, s := range w.stores {
 					if w.r.IntN(2) == 0 {
 						s.SetFaults(w.fault, nil)
