@@ -257,5 +257,6 @@ func (w *soak) renameUser() error {
 	if err := w.sync(n); err != nil {
 		return err
 	}
-	return w.sync(u) // the user has no data any more, and is deleted after the sync
+	u.lied = u.lied || n.lied // the same host has ended the mailboxes in the old backup
+	return w.sync(u)          // the user has no data any more, and is deleted after the sync
 }
