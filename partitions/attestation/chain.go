@@ -26,25 +26,40 @@ type chain struct {
 	removed         []uint64 // numbers that only the copy has
 	// foreigners are numbers with a signature that is not genuine, at most mostForeign of them.
 	foreigners map[uint64]bool
-	// other is the repository of valid signatures that are not of this one; several means that there are more.
-	other   string
-	several bool
+	// other are the repositories of valid signatures that are not of this one, in the bucket and in the copy.
+	other, otherOutside others
 	// untrusted counts signatures by keys that are not trusted.
 	untrusted map[uint64]*unknownKey
 	// second is the valid list before the newest one in the bucket.
 	second *link
 }
 
+// others are repositories of lists.
+type others struct {
+	one     string // id of the first; "" = none
+	several bool
+}
+
+func (o *others) add(id string) {
+	o.several = o.several || o.one != "" && o.one != id
+	o.one = id
+}
+
 // followLists follows the lists of a partition whose repository has an id. If all valid ones are of one other repository,
-// repository.json was replaced: that is a finding, and the lists stay what the partition is compared with.
+// repository.json was replaced: that is a finding, and the lists stay what the partition is compared with. The copy outside of the
+// bucket decides, because somebody may have put lists of other partitions into the bucket.
 func followLists(ctx context.Context, p repository.Config, id string, keys PublicKeys, outside objstore.Store) (*chain, error) {
 	c := &chain{keys: keys, repository: id}
 	err := c.follow(ctx, p.Store, outside)
-	if err != nil || c.bucket != nil || c.outside != nil || c.other == "" || c.several {
+	from := c.otherOutside
+	if from.one == "" {
+		from = c.other
+	}
+	if err != nil || c.bucket != nil || c.outside != nil || from.one == "" || from.several {
 		return c, err
 	}
-	former := &chain{keys: keys, repository: c.other}
-	former.facts.add(finding(OfList, "repository.json has the id %s, and all lists are of the repository %s: it was replaced. Restore its former version, or put this id into it", id, c.other))
+	former := &chain{keys: keys, repository: from.one}
+	former.facts.add(finding(OfList, "repository.json has the id %s, and all lists are of the repository %s: it was replaced. Restore its former version, or put this id into it", id, from.one))
 	return former, former.follow(ctx, p.Store, outside)
 }
 
@@ -91,7 +106,7 @@ func (c *chain) inBucket(l, copied *link, mirrored bool) {
 	if copied != nil {
 		c.inCopy(copied)
 	}
-	if err := c.foreign(l); err != nil {
+	if err := c.foreign(l, &c.other); err != nil {
 		if len(c.foreigners) == mostForeign {
 			return
 		}
@@ -167,7 +182,7 @@ func fingerprint(l *link) string {
 
 // inCopy notes a signature in the copy.
 func (c *chain) inCopy(l *link) {
-	if err := c.foreign(l); err != nil {
+	if err := c.foreign(l, &c.otherOutside); err != nil {
 		if l.Err = err; c.unknown(l, err) {
 			return
 		}
@@ -178,10 +193,9 @@ func (c *chain) inCopy(l *link) {
 }
 
 // foreign returns why a signature is not that of a list of this repository.
-func (c *chain) foreign(l *link) error {
+func (c *chain) foreign(l *link, other *others) error {
 	if l.Err == nil && l.Comment.Repository != c.repository {
-		c.several = c.several || c.other != "" && c.other != l.Comment.Repository
-		c.other = l.Comment.Repository
+		other.add(l.Comment.Repository)
 		return fmt.Errorf("it is of the repository %s, this one is %s", l.Comment.Repository, c.repository)
 	}
 	return l.Err

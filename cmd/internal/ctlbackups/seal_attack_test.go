@@ -281,3 +281,18 @@ func TestSealsCompareWithTheLastGoodState(t *testing.T) {
 	s.finds(want, "seal", "-A", "--to", s.out)
 	s.accept()
 }
+
+// repository.json has another id, everything was rewritten, and a list of another partition is in the place of one. The copy
+// outside of the bucket shows whose lists they were.
+func TestSealsFollowTheCopy(t *testing.T) {
+	s := sealing(t, "default", "other")
+	s.seal()
+	for _, key := range s.Stores[1].Keys("attestations/0000000000000002") {
+		put(s, key, s.Stores[1].Bytes(key))
+	}
+	s.replaceRepository()
+	rewriteBob(s)
+	want := []string{"default: list: repository.json has the id ", "default:user/bob: rewritten: commit 3 has the hash "}
+	s.finds(want, "verify", "--seals", s.out)
+	s.finds(want, "seal", "-A", "--to", s.out)
+}
