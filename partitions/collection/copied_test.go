@@ -2,6 +2,7 @@ package collection_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -120,4 +121,32 @@ func TestErasedAfterCopy(t *testing.T) {
 	q.later(hour)
 	q.erase("anne")
 	q.nights(2, false)
+}
+
+// A copy of a log with a damaged commit is interrupted right after it. The next attempt recognizes the part that is there by
+// the commits before.
+func TestCopyInterruptedAfterDamage(t *testing.T) {
+	for _, damaged := range []uint64{1, 3} {
+		t.Run(fmt.Sprint(damaged), func(t *testing.T) {
+			w, q := newWorld(t), newWorld(t)
+			for n := range 4 {
+				w.commit("anne", map[int]string{n + 1: ""})
+			}
+			w.checkpoint("anne")
+			w.mem.Truncate(history.LogKey("user/anne", damaged), 60)
+			f := faultstore.New(q.mem)
+			q.store = f
+			f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && key == history.LogKey("user/anne", damaged+1) }, Before: faultstore.Denied})
+			_, err := transfer.Copy(t.Context(), w.withInfo("anne"), copyTarget{q}, nil)
+			if err == nil || !q.has(history.LogKey("user/anne", damaged)) || q.has(history.LogKey("user/anne", damaged+1)) {
+				t.Fatalf("%v: this test no longer covers its case", err)
+			}
+			if _, err := transfer.Copy(t.Context(), w.withInfo("anne"), copyTarget{q}, nil); err != nil {
+				t.Errorf("the next attempt: %v", err)
+			}
+			if !q.has(history.LogKey("user/anne", 4)) {
+				t.Error("the copy lacks commit 4")
+			}
+		})
+	}
 }

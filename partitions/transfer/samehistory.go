@@ -61,15 +61,38 @@ func (c *copier) continuesFrom(ctx context.Context, log *history.Log, there, fir
 	if there < first {
 		return c.continuesAfterCut(ctx, log, there, first)
 	}
-	theirs, err := headerOf(ctx, log, there)
-	if err != nil {
+	ours, err := headerOf(ctx, c.from.Log(), there)
+	lost := history.IsUnreadable(err)
+	if err != nil && !lost {
 		return false, err
 	}
-	ours, err := headerOf(ctx, c.from.Log(), there)
-	if history.IsUnreadable(err) {
+	theirs, err := headerOf(ctx, log, there)
+	switch {
+	case lost && history.IsUnreadable(err):
+		return c.sameBefore(ctx, log, there, first)
+	case err != nil:
+		return false, err
+	case lost:
 		return c.goesOnHere(ctx, log, there)
 	}
-	return err == nil && ours.Random == theirs.Random, err
+	return ours.Random == theirs.Random, nil
+}
+
+// sameBefore is continues for a copy that was interrupted after a damaged commit: the commits before decide.
+func (c *copier) sameBefore(ctx context.Context, log *history.Log, there, first uint64) (bool, error) {
+	for n := there - 1; n >= max(first, 1); n-- {
+		ours, err := headerOf(ctx, c.from.Log(), n)
+		if err == nil {
+			var theirs history.Header
+			if theirs, err = headerOf(ctx, log, n); err == nil {
+				return ours.Random == theirs.Random, nil
+			}
+		}
+		if !history.IsUnreadable(err) {
+			return false, err
+		}
+	}
+	return c.wasCopied(ctx, there)
 }
 
 // goesOnHere is continues for a copy that ends with a commit which this log has lost since then:
@@ -106,6 +129,11 @@ func (c *copier) continuesAfterCut(ctx context.Context, log *history.Log, there,
 		}
 		return follows(ctx, log, there, ours)
 	}
+	return c.wasCopied(ctx, there)
+}
+
+// wasCopied is continues for a copy whose commits show nothing.
+func (c *copier) wasCopied(ctx context.Context, there uint64) (bool, error) {
 	if c.begun {
 		return true, nil
 	}
