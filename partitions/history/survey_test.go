@@ -3,6 +3,7 @@ package history
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,10 +25,10 @@ func TestSurveyRetained(t *testing.T) {
 			s := memstore.New(nil)
 			putLog(t, s, first, newest, at)
 			harm(s)
-			gets := 0
+			var gets atomic.Int64
 			s.SetFaults(func(op, key string) error {
 				if op == "get" && strings.HasPrefix(key, "backups/") {
-					gets++
+					gets.Add(1)
 				}
 				return nil
 			}, nil)
@@ -36,14 +37,14 @@ func TestSurveyRetained(t *testing.T) {
 			if err != nil || survey.First != first {
 				t.Fatal(survey, err)
 			}
-			gets = 0
+			gets.Store(0)
 			for _, after := range []uint64{0, 40, 100} {
 				if got, err := survey.Retained(t.Context(), after); err != nil || got != (at > 0) {
 					t.Errorf("%s, event in commit %d, after %d: %v, %v", name, at, after, got, err)
 				}
 			}
-			if at == 119 && gets > 20 {
-				t.Errorf("%s: %d requests", name, gets)
+			if n := gets.Load(); at == 119 && n > 20 {
+				t.Errorf("%s: %d requests", name, n)
 			}
 		}
 	}
