@@ -164,10 +164,10 @@ func TestTakenMessagesTakeFewRequests(t *testing.T) {
 	if err := x.c.upload(t.Context(), x.eve, large); err != nil {
 		t.Fatal(err)
 	}
-	requests := 0
+	var requests atomic.Int64
 	x.store.SetFaults(func(op, key string) error {
 		if op == "get" && strings.HasPrefix(key, history.LogPrefix("user/adam")) {
-			requests++
+			requests.Add(1)
 		}
 		return nil
 	}, nil)
@@ -175,7 +175,7 @@ func TestTakenMessagesTakeFewRequests(t *testing.T) {
 	x.store.SetFaults(nil, nil)
 	x.c.s.Close()
 	x.check()
-	if requests == 0 || requests > 4 {
-		t.Errorf("%d requests for %d messages", requests, messages)
+	if requests.Load() == 0 || requests.Load() > 4 {
+		t.Errorf("%d requests for %d messages", requests.Load(), messages)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
@@ -133,17 +134,17 @@ func TestRegisterWhileBlocked(t *testing.T) {
 			w.lost("backups/user/bert/")
 			w.commit("dave", nil)
 			w.nights(1, true)
-			reads := 0
+			var reads atomic.Int64
 			w.mem.SetFaults(func(op, key string) error {
 				if op == "get" && strings.HasPrefix(key, "backups/") {
-					reads++
+					reads.Add(1)
 				}
 				return nil
 			}, nil)
 			w.nights(2, true)
 			w.mem.SetFaults(nil, nil)
-			if reads > 0 {
-				t.Errorf("%d reads for backups that have not changed", reads)
+			if reads.Load() > 0 {
+				t.Errorf("%d reads for backups that have not changed", reads.Load())
 			}
 			w.lost("backups/user/dave/")
 			if r, err := w.tryCollect(); err != nil || r.Blocking < 1 || !strings.Contains(fmt.Sprint(r.Blocked), "user/dave: ") {
@@ -225,17 +226,17 @@ func TestLeftObjects(t *testing.T) {
 			w.nights(2, true)
 			continue
 		}
-		asked := 0
+		var asked atomic.Int64
 		w.mem.SetFaults(func(op, key string) error {
 			if op == "stat" && strings.Contains(key, "user/bert/") {
-				asked++
+				asked.Add(1)
 			}
 			return nil
 		}, nil)
 		r, err := w.tryCollect()
 		w.mem.SetFaults(nil, nil)
-		if err != nil || r.Blocking > 0 || r.Keeping != 1 || r.Kept[0].Key != "backups/user/bert" || asked > 0 {
-			t.Errorf("%v, %v, %v; %d requests", r.Blocked, r.Kept, err, asked)
+		if err != nil || r.Blocking > 0 || r.Keeping != 1 || r.Kept[0].Key != "backups/user/bert" || asked.Load() > 0 {
+			t.Errorf("%v, %v, %v; %d requests", r.Blocked, r.Kept, err, asked.Load())
 		}
 		w.later(hour)
 		w.aside("bert")
